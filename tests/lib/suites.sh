@@ -1,0 +1,272 @@
+# shellcheck shell=bash
+# The test suites: which there are, in which order, and how each is run, timed and counted. Sourced by ./dev.
+#
+# To add one: a line in SUITES (or SOAKS), a function suite_NAME below, a budget in the table of docs/TESTING.md.
+# A suite runs in a process of its own, logs to target/dev-test/NAME.log, and says how many cases it had, either
+# by cargo's own `test result:` lines or by a line `counts: passed=N failed=N skipped=N`. What could not run here
+# prints a line that begins with `SKIPPED`; these lines are repeated at the end.
+set -euo pipefail
+
+SUITES=(compile unit unit-user unit-nosub escape correctness crash readme v2)
+QUICK=(compile unit)
+SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-fuzz)
+
+# Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
+SUITE_TARGETS=(correctness crash)
+# Packages whose tests also run as ordinary users.
+PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-agent sandkeep-runtime sandkeep)
+ESCAPE_MINIMUM=60 # hostile programs; fewer means that the suite did not load
+
+# shellcheck disable=SC2153 # TARGET is set by ./dev
+LOGS=$TARGET/dev-test
+TESTS_LIST=$LOGS/executables # one line per test executable: package, target, kind, path
+
+# --- the suites ---------------------------------------------------------------------------------------------
+
+# Everything the others run: the release binary, and all test executables.
+suite_compile() {
+    cd "$ROOT"
+    cargo build --release -p sandkeep
+    cargo test --workspace --no-run --message-format=json-render-diagnostics >"$LOGS/cargo.json"
+    python3 tests/lib/executables.py <"$LOGS/cargo.json" >"$TESTS_LIST"
+    say "counts: passed=$(wc -l <"$TESTS_LIST") failed=0 skipped=0"
+}
+
+suite_unit() {
+    can_be root || true # said, not silent: without root the parts that need it skip themselves, each with a line
+    export SANDKEEP_BIN=$SANDKEEP
+    local package target kind path failed=0
+    while IFS=$'\t' read -r package target kind path; do
+        if is_suite_target "$target"; then continue; fi
+        say "--- $package $target ($kind)"
+        (cd "$(package_dir "$path")" && CARGO_MANIFEST_DIR=$PWD "$path" --show-output) || failed=1
+    done <"$TESTS_LIST"
+    cd "$ROOT"
+    cargo test --workspace --doc || failed=1
+    return "$failed"
+}
+
+suite_unit-user() { unit_as user; }
+suite_unit-nosub() { unit_as nosub; }
+
+# The hostile programs of `sandkeep attack`: every persona, every profile, as the code's user and as inside-root.
+suite_escape() {
+    local persona bin failed=0 passed=0 skipped=0 total blocked
+    bin=$(stage "$SANDKEEP")
+    for persona in root user nosub; do
+        if ! can_be "$persona"; then skipped=$((skipped + 1)); continue; fi
+        for form in strict:user dev:user dev:root; do
+            local json=$LOGS/escape-$persona-${form/:/-}.json
+            as_persona "$persona" "$bin/sandkeep" attack --profile "${form%:*}" --user "${form#*:}" --json >"$json" || failed=$((failed + 1))
+            read -r blocked total < <(python3 -c 'import json, sys; r = json.load(sys.stdin); print(r["blocked"], r["total"])' <"$json" || echo 0 0)
+            say "persona $persona, profile ${form%:*}, as ${form#*:}: blocked $blocked of $total"
+            passed=$((passed + blocked))
+            failed=$((failed + total - blocked))
+            if [ "$total" -lt "$ESCAPE_MINIMUM" ]; then say "FAILED: fewer than $ESCAPE_MINIMUM programs ran"; failed=$((failed + 1)); fi
+        done
+    done
+    rm -rf -- "$bin"
+    say "counts: passed=$passed failed=$failed skipped=$skipped"
+    [ "$failed" = 0 ]
+}
+
+suite_correctness() { target_as_personas correctness root user; }
+suite_crash() { target_as_personas crash root user; }
+
+# README.md word for word: on this host, then in a minimal Debian of its own.
+suite_readme() {
+    local failed=0
+    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" || failed=1
+    if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
+    return "$failed"
+}
+
+# cgroup v2 on a stock Debian kernel under QEMU.
+suite_v2() {
+    if [ ! -x "$ROOT/tests/v2/run" ]; then
+        say "SKIPPED v2: tests/v2/run does not exist; the v2 code is tested on a fake tree only"
+        say "counts: passed=0 failed=0 skipped=1"
+        return 0
+    fi
+    (need v2) && "$ROOT/tests/v2/run" "$SANDKEEP"
+}
+
+# --- longer forms -------------------------------------------------------------------------------------------
+# SANDKEEP_SOAK=1 makes tests use their long form (more sandboxes, more rounds, PROPTEST_CASES for properties).
+
+suite_soak-unit() { SANDKEEP_SOAK=1 PROPTEST_CASES=20000 suite_unit; }
+suite_soak-correctness() { SANDKEEP_SOAK=1 suite_correctness; }
+suite_soak-crash() { SANDKEEP_SOAK=1 suite_crash; }
+
+suite_soak-escape() {
+    local round
+    for round in 1 2 3 4 5; do
+        say "round $round"
+        suite_escape || return 1
+    done
+}
+
+suite_soak-fuzz() {
+    if [ ! -x "$ROOT/fuzz/run" ]; then say "SKIPPED fuzz: fuzz/run does not exist"; return 0; fi
+    "$ROOT/fuzz/run"
+}
+
+# The full cargo-deny: building it takes minutes, so it is not part of `lint`, which checks the same lists offline.
+suite_dependencies() {
+    cd "$ROOT"
+    command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --root "$CACHE/tools"
+    PATH=$PATH:$CACHE/tools/bin cargo deny --offline check bans licenses sources
+}
+
+# --- how they are run ---------------------------------------------------------------------------------------
+
+is_suite_target() { [[ " ${SUITE_TARGETS[*]} " == *" $1 "* ]]; }
+
+# The directory cargo would run a test in: the package's. Written by executables.py beside each path.
+package_dir() { cat "$1.package-dir"; }
+
+unit_as() {
+    local persona=$1 package target kind path dir failed=0
+    if ! can_be "$persona"; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    dir=$(stage "$SANDKEEP")
+    export SANDKEEP_BIN=$dir/sandkeep
+    while IFS=$'\t' read -r package target kind path; do
+        if is_suite_target "$target" || [[ " ${PERSONA_PACKAGES[*]} " != *" $package "* ]]; then continue; fi
+        say "--- $package $target ($kind) as $persona"
+        install -m 755 "$path" "$dir/test"
+        as_persona "$persona" "$dir/test" --show-output </dev/null || failed=1
+    done <"$TESTS_LIST"
+    rm -rf -- "$dir"
+    return "$failed"
+}
+
+# target_as_personas TARGET PERSONA...: one test target of the suite's name, as each of these.
+target_as_personas() {
+    local wanted=$1 persona dir path failed=0
+    shift
+    path=$(awk -F'\t' -v t="$wanted" '$2 == t { print $4; exit }' "$TESTS_LIST")
+    if [ -z "$path" ]; then say "FAILED: there is no test target named '$wanted'"; return 1; fi
+    dir=$(stage "$SANDKEEP" "$path")
+    export SANDKEEP_BIN=$dir/sandkeep
+    for persona in "$@"; do
+        if ! can_be "$persona"; then continue; fi
+        say "--- $wanted as $persona"
+        as_persona "$persona" "$dir/$(basename "$path")" --show-output </dev/null || failed=1
+    done
+    rm -rf -- "$dir"
+    return "$failed"
+}
+
+cmd_test() {
+    local chosen=() quick=0 argument
+    VERBOSE=${CI:+1}
+    for argument in "$@"; do
+        case $argument in
+            --quick) quick=1 ;;
+            --verbose) VERBOSE=1 ;;
+            *)
+                [[ " ${SUITES[*]} ${SOAKS[*]} " == *" $argument "* ]] ||
+                    { printf "./dev: no suite '%s'; there are: %s\n" "$argument" "${SUITES[*]}" >&2; exit 2; }
+                chosen+=("$argument") ;;
+        esac
+    done
+    if [ ${#chosen[@]} -gt 0 ]; then
+        [ -s "$TESTS_LIST" ] || chosen=(compile "${chosen[@]}")
+    elif [ "$quick" = 1 ]; then
+        chosen=("${QUICK[@]}")
+    else
+        chosen=("${SUITES[@]}")
+    fi
+    run_suites test "${chosen[@]}"
+}
+
+cmd_soak() {
+    [ $# -eq 0 ] || { printf "./dev: 'soak' takes no argument '%s'; try ./dev --help\n" "$1" >&2; exit 2; }
+    VERBOSE=${CI:+1}
+    run_suites soak "${SOAKS[@]}"
+}
+
+# Budget in seconds from the table in docs/TESTING.md, the one place where it stands.
+budget_of() {
+    local seconds
+    seconds=$(awk -F'|' -v s="\`$1\`" '{ gsub(/ /, "", $2); gsub(/ /, "", $3) } $2 == s { print $3; exit }' "$ROOT/docs/TESTING.md")
+    [[ $seconds =~ ^[0-9]+$ ]] || die "docs/TESTING.md has no budget for suite '$1'"
+    printf '%s' "$seconds"
+}
+
+run_suites() {
+    local what=$1 name table='' passed=0 failed=0 skipped=0 bad=0 over=0
+    shift
+    need build run test
+    if [ "$(id -u)" = 0 ]; then ensure_test_users; fi
+    mkdir -p "$LOGS"
+    for name in "$@"; do
+        local budget seconds verdict started=$SECONDS p f s
+        budget=$(budget_of "$name")
+        printf '== %-18s budget %4ds  ' "$name" "$budget"
+        verdict=ok
+        run_one "$name" "$budget" || verdict=FAILED
+        seconds=$((SECONDS - started))
+        read -r p f s < <(count_cases "$LOGS/$name.log")
+        if [ "$f" -gt 0 ]; then verdict=FAILED; fi
+        if [ "$verdict" = FAILED ]; then
+            bad=$((bad + 1))
+            [ "$f" -gt 0 ] || f=1 # it ended badly without naming a case
+        elif [ "$seconds" -gt "$budget" ]; then
+            verdict='over budget'
+            over=$((over + 1))
+        fi
+        passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+        printf '%4ds  %s\n' "$seconds" "$verdict"
+        if [ "$verdict" = FAILED ] && [ -z "$VERBOSE" ]; then tail -n 80 "$LOGS/$name.log"; fi
+        table+=$(printf '%-18s %7s %7s %7s %7s %7s  %s' "$name" "${budget}s" "${seconds}s" "$p" "$f" "$s" "$verdict")$'\n'
+        if [ "$name" = compile ] && [ "$verdict" = FAILED ]; then break; fi # nothing to run
+    done
+    printf '\n%-18s %7s %7s %7s %7s %7s  %s\n%s' suite budget actual passed failed skipped verdict "$table"
+    repeat_skips "$@"
+    printf '\n%s: %d suites, %d over budget, %d passed, %d failed, %d skipped\n' "$what" "$(wc -l <<<"${table%$'\n'}")" "$over" "$passed" "$failed" "$skipped"
+    [ "$bad" = 0 ]
+}
+
+# One suite in a process group of its own with a deadline of three budgets: a hang is a failure, not a wait.
+run_one() {
+    local name=$1 deadline=$(($2 * 3)) log=$LOGS/$1.log status=0 pid
+    : >"$log"
+    if [ -n "$VERBOSE" ]; then
+        printf '\n'
+        timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" > >(tee "$log") 2>&1 &
+    else
+        timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" >"$log" 2>&1 &
+    fi
+    pid=$!
+    # shellcheck disable=SC2064 # the pid is wanted as it is now
+    trap "kill -TERM $pid 2>/dev/null; exit 130" INT TERM
+    wait "$pid" || status=$?
+    trap - INT TERM
+    if [ "$status" = 124 ]; then printf 'FAILED: not finished after %ss, three times its budget\n' "$deadline" | tee -a "$log"; fi
+    return "$status"
+}
+
+# passed failed skipped, from cargo's result lines and from `counts:` lines.
+count_cases() {
+    awk '
+        /^test result:/ { for (i = 1; i < NF; i++) { n = $i + 0
+            if ($(i + 1) ~ /^passed/) p += n
+            if ($(i + 1) ~ /^failed/) f += n
+            if ($(i + 1) ~ /^ignored/) s += n } }
+        /^counts: / { for (i = 2; i <= NF; i++) { split($i, pair, "=")
+            if (pair[1] == "passed") p += pair[2]
+            if (pair[1] == "failed") f += pair[2]
+            if (pair[1] == "skipped") s += pair[2] } }
+        /^SKIPPED/ && !/^SKIPPED (persona|v2)/ { s++ }
+        END { print p + 0, f + 0, s + 0 }' "$1"
+}
+
+repeat_skips() {
+    local name lines
+    for name in "$@"; do
+        [ -f "$LOGS/$name.log" ] || continue
+        lines=$(grep -h '^SKIPPED' "$LOGS/$name.log" | sort | uniq -c || true)
+        [ -z "$lines" ] || printf '\nnot run here (%s):\n%s\n' "$name" "$lines"
+    done
+}

@@ -1,1 +1,93 @@
-//! (in progress)
+//! Capabilities: what is left of root's powers inside a sandbox.
+//!
+//! Who calls it: the child that is about to become an execution, in this order:
+//! 1. [`bound`], while it still holds `SETPCAP`: what no later exec may bring back;
+//! 2. it changes its ids (which clears the sets, unless it stays uid 0);
+//! 3. [`hold`]: what it has from now on;
+//! 4. [`set_no_new_privs`].
+//!
+//! The bounding set is inherited by fork, and does not touch what a process holds. So the agent can shrink its own once
+//! ([`DEV_ROOT`]), and each child has eight capabilities to drop instead of forty.
+//!
+//! The inheritable set is always emptied: uid 0 gets bounding ∩ permitted on exec without it, while a filled
+//! one would hand capabilities to whoever runs a file with inheritable bits (CVE-2022-24769 in container engines).
+//! Securebits are left alone: with an empty bounding set there is nothing for them to hold back, and the dev root
+//! needs the ordinary meaning of uid 0, in particular that `setuid(1000)` loses everything.
+
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+pub use rustix::thread::CapabilitySet as Caps;
+
+/// No capability: everything of profile `strict`, and the user of profile `dev`.
+pub const NONE: Caps = CapabilitySet::empty();
+
+/// What inside-root of profile `dev` has, in the sandbox's own user namespace: enough for package managers.
+pub const DEV_ROOT: Caps = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// A step that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `EPERM`: the caller has no `SETPCAP` in its user namespace.
+    #[error("cannot drop capability {number} from the bounding set")]
+    Bound {
+        /// `CAP_*` of linux/capability.h.
+        number: u32,
+        #[source]
+        source: Errno,
+    },
+    /// The ambient set could not be cleared (a kernel before 4.3).
+    #[error("cannot clear the ambient capabilities")]
+    Ambient(#[source] Errno),
+    /// `EPERM`: more was asked for than the caller is permitted.
+    #[error("cannot set the capabilities")]
+    Hold(#[source] Errno),
+    /// `PR_SET_NO_NEW_PRIVS` failed (a kernel before 3.5).
+    #[error("cannot set no_new_privs")]
+    NoNewPrivs(#[source] Errno),
+}
+
+/// Drops from the bounding set all that is not in `keep`. One call per capability of the kernel.
+///
+/// # Errors
+/// [`Error::Bound`]; some may be dropped already.
+pub fn bound(keep: Caps) -> Result<(), Error> {
+    for number in 0..u64::BITS {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        if keep.contains(one) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
+            // Past the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(source) => return Err(Error::Bound { number, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Makes `keep` all that the thread has: effective and permitted are `keep`, inheritable and ambient are empty.
+///
+/// # Errors
+/// [`Error::Ambient`], or [`Error::Hold`] when something in `keep` is not permitted to the caller now.
+pub fn hold(keep: Caps) -> Result<(), Error> {
+    rustix::thread::clear_ambient_capability_set().map_err(Error::Ambient)?;
+    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: NONE };
+    rustix::thread::set_capabilities(None, sets).map_err(Error::Hold)
+}
+
+/// From now on exec gives nothing that the caller does not have: set-uid bits and file capabilities are void.
+///
+/// # Errors
+/// [`Error::NoNewPrivs`].
+pub fn set_no_new_privs() -> Result<(), Error> {
+    rustix::thread::set_no_new_privs(true).map_err(Error::NoNewPrivs)
+}

@@ -134,7 +134,8 @@ impl Program {
         };
         // SAFETY: `fprog` and the instructions it points to live across the call, which copies them; `SockFprog`
         // and `Instruction` have the layout of the kernel's `sock_fprog` and `sock_filter`.
-        let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
         if result == 0 { Ok(()) } else { Err(Error::Install(std::io::Error::last_os_error())) }
     }
 }

@@ -112,18 +112,16 @@ impl Writer {
         self.put(op::JUMP, skip)
     }
 
-    /// A binary search for the range that A is in: half of the ranges on each side of every comparison.
+    /// A binary search for the range that A is in: half of the ranges on each side. (Half of the numbers on each side
+    /// makes shorter paths on paper, 10.3 instructions in the mean for 10.6, and measured 5 us slower to install.)
     fn search(&mut self, ranges: &[Range]) -> Label {
-        match ranges {
-            [] => unreachable!("the ranges cover every number"),
-            [range] => self.verdict(range.verdict),
-            _ => {
-                let (low, high) = ranges.split_at(ranges.len() / 2);
-                let at_least = self.search(high);
-                let below = self.search(low);
-                self.compare(op::JUMP_AT_LEAST, high[0].first, at_least, below)
-            }
+        if let [range] = ranges {
+            return self.verdict(range.verdict);
         }
+        let (low, high) = ranges.split_at(ranges.len() / 2);
+        let at_least = self.search(high);
+        let below = self.search(low);
+        self.compare(op::JUMP_AT_LEAST, high[0].first, at_least, below)
     }
 
     /// The code of a verdict: one that is near enough already, or a new one.

@@ -1,8 +1,7 @@
 //! Every system call by name: its number on each architecture and what becomes of it.
 //!
 //! Numbers are those of Linux 6.17 (`asm/unistd_64.h` and `asm-generic/unistd.h`). What is not
-//! here is answered as if the kernel did not have it: calls newer than the table, and those that Linux dropped or never
-//! had behind their number (`getpmsg`, `tuxcall`, `create_module`, `epoll_ctl_old` ...).
+//! here is answered as if the kernel did not have it: calls newer than the table.
 //!
 //! To add a call: put it in its group, with both numbers, and its reason if it is refused for a reason that its neighbours
 //! do not share. A test holds the numbers to the headers of the machine.
@@ -58,32 +57,31 @@ pub(super) fn verdict(arch: Arch, number: u32) -> Verdict {
     CALLS.iter().find(|call| call.number(arch) == Some(number)).map_or(ABSENT, |call| call.verdict)
 }
 
+/// Above every number of the table.
+const END: usize = 480;
+
 /// All 32-bit numbers, as ranges in rising order; neighbours differ.
 pub(super) fn ranges(arch: Arch) -> Vec<Range> {
-    let mut known: Vec<_> =
-        CALLS.iter().filter_map(|call| Some((call.number(arch)?, call.verdict))).collect();
-    known.sort_unstable_by_key(|&(number, _)| number);
-    let mut ranges = Vec::with_capacity(known.len());
-    let mut next = 0;
-    for (number, verdict) in known {
-        if number > next {
-            extend(&mut ranges, next, ABSENT);
+    let mut verdicts = [ABSENT; END];
+    for call in CALLS {
+        if let Some(number) = call.number(arch) {
+            verdicts[number as usize] = call.verdict;
         }
-        extend(&mut ranges, number, verdict);
-        next = number + 1;
     }
-    extend(&mut ranges, next, ABSENT);
+    let mut ranges = Vec::with_capacity(128);
+    let mut extend = |first: u32, verdict: Verdict| {
+        if ranges.last().is_none_or(|last: &Range| last.verdict != verdict) {
+            ranges.push(Range { first, verdict });
+        }
+    };
+    for (number, verdict) in (0..).zip(verdicts) {
+        extend(number, verdict);
+    }
     if arch == Arch::X86_64 {
-        extend(&mut ranges, X32_FIRST, Verdict::Do(Action::Kill));
-        extend(&mut ranges, u32::MAX, ABSENT);
+        extend(X32_FIRST, Verdict::Do(Action::Kill));
+        extend(u32::MAX, ABSENT);
     }
     ranges
-}
-
-fn extend(ranges: &mut Vec<Range>, first: u32, verdict: Verdict) {
-    if ranges.last().is_none_or(|last| last.verdict != verdict) {
-        ranges.push(Range { first, verdict });
-    }
 }
 
 const fn call(name: &'static str, x86_64: u16, aarch64: u16, verdict: Verdict) -> Call {
@@ -120,6 +118,21 @@ pub const CALLS: &[Call] = &[
     call("clone3", 435, 435, ABSENT),
     call("listmount", 458, 458, ABSENT),
     call("statmount", 457, 457, ABSENT),
+    // Never implemented, or gone from Linux. Refused like their neighbours, which makes one range of them all.
+    call("_sysctl", 156, NONE, REFUSE),
+    call("create_module", 174, NONE, REFUSE),
+    call("get_kernel_syms", 177, NONE, REFUSE),
+    call("query_module", 178, NONE, REFUSE),
+    call("getpmsg", 181, NONE, REFUSE),
+    call("putpmsg", 182, NONE, REFUSE),
+    call("afs_syscall", 183, NONE, REFUSE),
+    call("tuxcall", 184, NONE, REFUSE),
+    call("security", 185, NONE, REFUSE),
+    call("set_thread_area", 205, NONE, REFUSE),
+    call("get_thread_area", 211, NONE, REFUSE),
+    call("epoll_ctl_old", 214, NONE, REFUSE),
+    call("epoll_wait_old", 215, NONE, REFUSE),
+    call("vserver", 236, NONE, REFUSE),
     // Refused.
     call("acct", 163, 89, REFUSE),
     call("add_key", 248, 217, REFUSE),

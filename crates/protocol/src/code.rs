@@ -136,3 +136,49 @@ impl<'de> Deserialize<'de> for Code {
         Ok(Self::from_name(&name).unwrap_or(Self::Unknown))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_statuses_are_those_of_the_protocol() {
+        let table: Vec<_> = Code::ALL.iter().map(|code| (code.as_str(), code.http_status())).collect();
+        let expect = [
+            ("canceled", 499),
+            ("unknown", 500),
+            ("invalid_argument", 400),
+            ("deadline_exceeded", 504),
+            ("not_found", 404),
+            ("already_exists", 409),
+            ("permission_denied", 403),
+            ("resource_exhausted", 429),
+            ("failed_precondition", 400),
+            ("aborted", 409),
+            ("out_of_range", 400),
+            ("unimplemented", 501),
+            ("internal", 500),
+            ("unavailable", 503),
+            ("data_loss", 500),
+            ("unauthenticated", 401),
+        ];
+        assert_eq!(table, expect);
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::from_name("NotFound"), None);
+    }
+
+    #[test]
+    fn statuses_without_a_body_have_a_code() {
+        let check = |status, expect| assert_eq!(Code::from_http_status(status), expect, "{status}");
+        check(200, Code::Unknown);
+        check(400, Code::Internal);
+        check(401, Code::Unauthenticated);
+        check(403, Code::PermissionDenied);
+        check(404, Code::Unimplemented);
+        check(429, Code::Unavailable);
+        check(500, Code::Unknown);
+        check(503, Code::Unavailable);
+    }
+}

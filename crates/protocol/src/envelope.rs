@@ -206,3 +206,109 @@ impl Decoder {
         *input = rest;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(decoder: &mut Decoder, mut input: &[u8]) -> Result<Vec<Envelope>, Error> {
+        let mut found = Vec::new();
+        while let Some(envelope) = decoder.next(&mut input)? {
+            found.push(envelope);
+        }
+        Ok(found)
+    }
+
+    fn check_refused(bytes: &[u8], expect: Error) {
+        let mut decoder = Decoder::new(100);
+        assert_eq!(all(&mut decoder, bytes), Err(expect), "{bytes:?}");
+        assert_eq!(all(&mut decoder, b""), Err(expect), "it stays");
+    }
+
+    #[test]
+    fn the_wire_format_is_fixed() {
+        let mut out = Vec::new();
+        encode_message(&mut out, b"{}");
+        encode_end(&mut out, Ok(()));
+        assert_eq!(out, b"\0\0\0\0\x02{}\x02\0\0\0\x02{}");
+        let mut out = Vec::new();
+        encode_end(&mut out, Err(ConnectError::new(Code::NotFound, "no process 7")));
+        assert_eq!(&out[5..], br#"{"error":{"code":"not_found","message":"no process 7"}}"#);
+    }
+
+    #[test]
+    fn what_is_not_an_envelope_is_refused() {
+        check_refused(b"\x01\0\0\0\0", Error::Compressed);
+        check_refused(b"\x03\0\0\0\x02{}", Error::Compressed);
+        check_refused(b"\x04\0\0\0\0", Error::Flags(4));
+        check_refused(b"\x00\0\0\0\x65", Error::TooLarge { len: 101, max: 100 });
+        check_refused(b"\x00\xff\xff\xff\xff", Error::TooLarge { len: 0xffff_ffff, max: 100 });
+        check_refused(b"\x02\0\0\0\x01{", Error::End);
+        check_refused(b"\x02\0\0\0\x0c{\"error\":42}", Error::End);
+        check_refused(b"\x02\0\0\0\x02{}x", Error::AfterEnd);
+    }
+
+    #[test]
+    fn ends_of_others_are_understood() {
+        let check = |json: &str, expect: Result<(), ConnectError>| {
+            let bytes = [&with_flags(FLAG_END, json.len())[..], json.as_bytes()].concat();
+            let mut decoder = Decoder::new(1000);
+            assert_eq!(all(&mut decoder, &bytes), Ok(vec![Envelope::End(expect)]), "{json}");
+            assert!(decoder.is_ended());
+        };
+        check(r#"{"metadata":{"a":["b"]}}"#, Ok(()));
+        check(r#"{"error":null}"#, Ok(()));
+        check(r#"{"error":{"code":"internal"}}"#, Err(ConnectError::new(Code::Internal, "")));
+        check(
+            r#"{"error":{"code":"from_the_future","message":"\u00fc","details":[{"type":"x","value":"AA"}]}}"#,
+            Err(ConnectError::new(Code::Unknown, "ü")),
+        );
+    }
+
+    #[test]
+    fn an_empty_message_is_a_message() {
+        let mut decoder = Decoder::new(0);
+        assert_eq!(all(&mut decoder, &prefix(0)), Ok(vec![Envelope::Message(vec![])]));
+        assert!(!decoder.is_ended());
+    }
+
+    #[test]
+    fn unary_errors_are_read_from_any_body() {
+        let error = ConnectError::new(Code::AlreadyExists, "there");
+        assert_eq!(ConnectError::from_json(409, &error.to_json()), error);
+        let error = ConnectError::from_json(502, b"<html>bad gateway");
+        assert_eq!(error, ConnectError::new(Code::Unavailable, "HTTP status 502"));
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back_in_pieces_of_any_size(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..10),
+            piece in 1..50_usize,
+        ) {
+            let mut bytes = Vec::new();
+            messages.iter().for_each(|message| encode_message(&mut bytes, message));
+            encode_end(&mut bytes, Ok(()));
+            let (mut decoder, mut found) = (Decoder::new(300), Vec::new());
+            for piece in bytes.chunks(piece) {
+                found.extend(all(&mut decoder, piece).unwrap());
+            }
+            prop_assert_eq!(found.pop(), Some(Envelope::End(Ok(()))));
+            let expect: Vec<_> = messages.into_iter().map(Envelope::Message).collect();
+            prop_assert_eq!(found, expect);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), piece in 1..50_usize) {
+            let mut decoder = Decoder::new(50);
+            for piece in bytes.chunks(piece) {
+                if all(&mut decoder, piece).is_err() {
+                    break;
+                }
+                prop_assert!(decoder.partial.len() < PREFIX_BYTES + 50);
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@
 //!
 //! *Credit.* Each direction of each stream starts with [`WINDOW_BYTES`]; the receiver gives back what its
 //! application has consumed ([`Mux::consume`]). There is no credit for the connection: one stream that nobody
-//! reads never holds up another.
+//! reads never holds up another. Who wants no more of a body goes on consuming, or resets the stream.
 //!
 //! *Memory.* What we hold for a peer is bounded whatever it sends: at most [`MAX_STREAMS`] streams per
 //! direction, [`WINDOW_BYTES`] of unconsumed data each, [`SEND_QUEUE_BYTES`] of unsent data each, one
@@ -32,6 +32,8 @@
 mod output;
 mod receive;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -362,7 +364,7 @@ impl Mux {
     /// # Errors
     /// [`StreamError::Gone`], [`StreamError::Finished`], [`StreamError::NotReplied`].
     pub fn finish(&mut self, id: StreamId) -> Result<(), StreamError> {
-        self.writable_stream(id)?.sending = Sending::Finishing;
+        self.writable_stream(id)?.finish();
         self.schedule(id.0);
         Ok(())
     }

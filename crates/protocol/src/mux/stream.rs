@@ -95,6 +95,11 @@ impl Stream {
         accepted
     }
 
+    pub(super) fn finish(&mut self) {
+        self.sending = Sending::Finishing;
+        self.refused = false;
+    }
+
     pub(super) fn give_up(&mut self, code: u32) {
         self.reset = Some(code);
         self.queue = VecDeque::new();

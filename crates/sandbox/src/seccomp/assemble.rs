@@ -113,7 +113,7 @@ impl Writer {
     }
 
     /// A binary search for the range that A is in: half of the ranges on each side. (Half of the numbers on each side
-    /// makes shorter paths on paper, 10.3 instructions in the mean for 10.6, and measured 5 us slower to install.)
+    /// makes shorter paths on paper, 10.3 instructions in the mean for 10.8, and measured 5 us slower to install.)
     fn search(&mut self, ranges: &[Range]) -> Label {
         if let [range] = ranges {
             return self.verdict(range.verdict);

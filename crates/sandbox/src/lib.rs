@@ -8,5 +8,13 @@
 pub mod caps;
 pub mod cgroup;
 pub mod fence;
+pub mod idmap;
+pub mod keyring;
+pub mod mount;
+pub mod net;
+pub mod process;
 pub mod rlimit;
+pub mod root;
 pub mod seccomp;
+pub mod userns;
+pub mod watch;

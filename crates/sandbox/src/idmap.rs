@@ -1,0 +1,230 @@
+//! Which ids inside a sandbox are which ids outside.
+//!
+//! Root gives each sandbox a range of its own, so that no id inside is host id 0 or an id of another live
+//! sandbox. An ordinary user has either a subordinate range (written by the setuid helpers `newuidmap` and
+//! `newgidmap`) or nothing but their own id.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+
+use rustix::process::Pid;
+
+/// Code's ordinary user inside.
+pub const USER_ID: u32 = 1000;
+/// The agent's user inside where more than one id can be mapped: never the code's.
+pub const AGENT_ID: u32 = 65_533;
+/// Ids in the range of one sandbox, as container images expect them.
+pub const RANGE: u32 = 65_536;
+
+/// One run of ids: `inside..inside+count` are `outside..outside+count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First id as the sandbox sees it.
+    pub inside: u32,
+    /// First id as the host sees it.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// A sandbox's mapping of user ids and of group ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMap {
+    /// User ids.
+    pub uids: Vec<Span>,
+    /// Group ids.
+    pub gids: Vec<Span>,
+    /// Who may write it.
+    pub writer: Writer,
+}
+
+/// Who has the privilege to write a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// We have (root).
+    Direct,
+    /// The setuid helpers have.
+    Helpers,
+    /// Anyone may map their own single id, once `setgroups` is denied.
+    Single,
+}
+
+impl IdMap {
+    /// A whole range starting at host id `base` (root only). `base` must not be 0.
+    #[must_use]
+    pub fn range(base: u32) -> Self {
+        assert!(base != 0, "inside id 0 must never be host id 0");
+        let all = vec![Span { inside: 0, outside: base, count: RANGE }];
+        Self { uids: all.clone(), gids: all, writer: Writer::Direct }
+    }
+
+    /// The caller's subordinate ranges, with the caller's own id as the agent's.
+    #[must_use]
+    pub fn subordinate(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
+        let spans = |own: u32, sub: Subordinate| {
+            let count = sub.count.min(AGENT_ID);
+            vec![
+                Span { inside: 0, outside: sub.first, count },
+                Span { inside: AGENT_ID, outside: own, count: 1 },
+            ]
+        };
+        Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
+    }
+
+    /// The caller's subordinate ranges, with the caller's own id as the code's ordinary user: for host directories
+    /// that the code is to write as the caller.
+    #[must_use]
+    pub fn subordinate_as_caller(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
+        let spans = |own: u32, sub: Subordinate| {
+            vec![
+                Span { inside: 0, outside: sub.first, count: USER_ID },
+                Span { inside: USER_ID, outside: own, count: 1 },
+                Span { inside: AGENT_ID, outside: sub.first + USER_ID, count: 1 },
+            ]
+        };
+        Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
+    }
+
+    /// Every id of a whole range as it is, but for the agent's, which does not exist in it.
+    #[must_use]
+    pub fn without_agent() -> Self {
+        let after = AGENT_ID + 1;
+        let all = vec![
+            Span { inside: 0, outside: 0, count: AGENT_ID },
+            Span { inside: after, outside: after, count: RANGE - after },
+        ];
+        Self { uids: all.clone(), gids: all, writer: Writer::Direct }
+    }
+
+    /// What belongs to `disk` (user and group on disk) belongs to `shown` in what is mounted with this mapping.
+    #[must_use]
+    pub fn of_owner(disk: (u32, u32), shown: (u32, u32)) -> Self {
+        let one = |disk, shown| vec![Span { inside: disk, outside: shown, count: 1 }];
+        Self { uids: one(disk.0, shown.0), gids: one(disk.1, shown.1), writer: Writer::Direct }
+    }
+
+    /// Only the caller's own id, seen inside as `inside`.
+    #[must_use]
+    pub fn single(uid: u32, gid: u32, inside: u32) -> Self {
+        let one = |outside| vec![Span { inside, outside, count: 1 }];
+        Self { uids: one(uid), gids: one(gid), writer: Writer::Single }
+    }
+
+    /// Whether the agent has an id that the code cannot have.
+    #[must_use]
+    pub fn separates_agent(&self) -> bool {
+        self.writer != Writer::Single
+    }
+
+    /// The id inside that the agent has.
+    #[must_use]
+    pub fn agent_id(&self) -> u32 {
+        if self.separates_agent() { AGENT_ID } else { self.uids[0].inside }
+    }
+
+    /// The host's id of `inside`, if it is mapped.
+    #[must_use]
+    pub fn outside_uid(&self, inside: u32) -> Option<u32> {
+        let span = self.uids.iter().find(|s| inside >= s.inside && inside - s.inside < s.count)?;
+        Some(span.outside + (inside - span.inside))
+    }
+
+    /// Writes the mapping for the process `pid`, which waits in a new user namespace.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or what the helper printed.
+    pub fn write(&self, pid: Pid) -> io::Result<()> {
+        let pid = pid.as_raw_nonzero();
+        match self.writer {
+            Writer::Helpers => {
+                run_helper("newuidmap", pid.get(), &self.uids)?;
+                run_helper("newgidmap", pid.get(), &self.gids)
+            }
+            Writer::Single | Writer::Direct => {
+                if self.writer == Writer::Single {
+                    fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+                }
+                fs::write(format!("/proc/{pid}/uid_map"), lines(&self.uids))?;
+                fs::write(format!("/proc/{pid}/gid_map"), lines(&self.gids))
+            }
+        }
+    }
+}
+
+/// A range that `/etc/subuid` or `/etc/subgid` lends to a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subordinate {
+    /// First host id.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// The largest range that `table` (the text of `/etc/subuid`) lends to `user` by name or by number, if it holds
+/// more ids than the code's own two need.
+#[must_use]
+pub fn subordinate(table: &str, user: &str, uid: u32) -> Option<Subordinate> {
+    let number = uid.to_string();
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let owner = fields.next()?;
+            let first = fields.next()?.parse().ok()?;
+            let count = fields.next()?.parse().ok()?;
+            (owner == user || owner == number).then_some(Subordinate { first, count })
+        })
+        .filter(|sub| sub.count > USER_ID + 1 && sub.first > 0)
+        .max_by_key(|sub| sub.count)
+}
+
+fn lines(spans: &[Span]) -> String {
+    spans.iter().map(|s| format!("{} {} {}\n", s.inside, s.outside, s.count)).collect()
+}
+
+fn run_helper(program: &str, pid: i32, spans: &[Span]) -> io::Result<()> {
+    let numbers = spans.iter().flat_map(|s| [s.inside, s.outside, s.count]).map(|n| n.to_string());
+    let output = Command::new(program).arg(pid.to_string()).args(numbers).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{program}: {}", said.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subordinate_ranges_are_found_by_name_and_number() {
+        let table =
+            "# comment\nann:100000:65536\nbob:200000:5\n1007:300000:65536\nann:500000:70000\nbad:line\n";
+        let check = |user: &str, uid, expect: Option<(u32, u32)>| {
+            assert_eq!(subordinate(table, user, uid).map(|s| (s.first, s.count)), expect, "{user}");
+        };
+        check("ann", 1, Some((500_000, 70_000)));
+        check("bob", 2, None);
+        check("eve", 1007, Some((300_000, 65_536)));
+        check("eve", 9, None);
+    }
+
+    #[test]
+    fn no_mapping_reaches_host_root_and_the_agent_stands_apart() {
+        let sub = Subordinate { first: 100_000, count: 65_536 };
+        for map in [IdMap::range(1 << 30), IdMap::subordinate(1001, 1001, sub, sub)] {
+            assert!(map.uids.iter().chain(&map.gids).all(|s| s.outside > 0));
+            assert!(map.outside_uid(USER_ID).is_some());
+            assert_ne!(map.outside_uid(USER_ID), map.outside_uid(map.agent_id()));
+        }
+        assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(1000), Some(1001));
+        assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(0), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "host id 0")]
+    fn a_range_from_zero_cannot_be_made() {
+        let _map = IdMap::range(0);
+    }
+}

@@ -1,0 +1,343 @@
+//! Making, watching and replacing processes: `clone`, `wait4`, `execve`, pidfds.
+//!
+//! These are for single-threaded programs (the agent binary in all its faces). After [`fork`] the child is
+//! ordinary Rust: it may allocate, because no other thread could have held a lock. Never call this from a
+//! process that runs threads or an async runtime.
+#![expect(unsafe_code, reason = "clone, wait4 and execve have no safe wrapper that fits")]
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io;
+use rustix::process::{Pid, Signal};
+
+/// Namespaces to enter at birth; a plain child has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Namespaces(i32);
+
+impl Namespaces {
+    /// No new namespace.
+    pub const NONE: Self = Self(0);
+    /// All a sandbox has: user, mount, pid, ipc, uts, network and cgroup.
+    pub const SANDBOX: Self = Self(
+        libc::CLONE_NEWUSER
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWCGROUP,
+    );
+    /// What one execution has of its own where there are no control groups: pid and mount.
+    pub const EXECUTION: Self = Self(libc::CLONE_NEWPID | libc::CLONE_NEWNS);
+    /// A user namespace alone, made to carry an id mapping.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER);
+}
+
+/// Which side of a [`fork`] this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The old one, with a handle on the new.
+    Parent(Child),
+}
+
+/// A child process of ours, not yet waited for.
+#[derive(Debug)]
+pub struct Child {
+    /// Its id in our PID namespace.
+    pub pid: Pid,
+    /// Becomes readable when it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// Copies this process into `namespaces`, and into the version 2 control group whose directory is `group`.
+///
+/// # Errors
+/// What `clone3(2)` said: `EPERM` where user namespaces are forbidden, `ENOSPC` at a namespace limit, `EAGAIN`
+/// at a process limit, `EACCES` where the group may not be entered. Where `clone3` itself is refused (container
+/// runtimes answer `ENOSYS`), `clone` is used, and a group is an error.
+pub fn fork(namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    let mut pidfd: RawFd = -1;
+    let flags = u64::from((namespaces.0 | libc::CLONE_PIDFD).unsigned_abs());
+    let pid = match clone3(flags, &mut pidfd, group) {
+        Err(io::Errno::NOSYS) if group.is_none() => clone(flags, &mut pidfd)?,
+        other => other?,
+    };
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(Fork::Child) };
+    // SAFETY: CLONE_PIDFD stored a fresh descriptor that nothing else owns.
+    Ok(Fork::Parent(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
+}
+
+fn clone3(flags: u64, pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> io::Result<libc::pid_t> {
+    // SAFETY: clone_args is plain integers, for which zero bytes are a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.pidfd = std::ptr::from_mut(pidfd) as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    }
+    // SAFETY: no stack is given and CLONE_VM never set, so the child continues on its copy of this stack, as
+    // fork does; callers are single-threaded (module contract), so skipping glibc's fork handlers is harmless.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    pid_or_error(pid)
+}
+
+/// `CLONE_INTO_CGROUP` of linux/sched.h; libc types it as a 32-bit integer, in which it has no room.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+fn clone(flags: u64, pidfd: &mut RawFd) -> io::Result<libc::pid_t> {
+    let flags = flags | u64::from(libc::SIGCHLD.unsigned_abs());
+    let no_stack = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: as for clone3; the pid descriptor is stored where the parent's thread id would be.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags, no_stack, std::ptr::from_mut(pidfd), 0_usize, 0_usize)
+    };
+    pid_or_error(pid)
+}
+
+fn pid_or_error(pid: libc::c_long) -> io::Result<libc::pid_t> {
+    match libc::pid_t::try_from(pid) {
+        Ok(pid) if pid >= 0 => Ok(pid),
+        Ok(_) | Err(_) => Err(last_error()),
+    }
+}
+
+/// How a process ended, and what it and its waited-for descendants used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Which process.
+    pub pid: Pid,
+    /// Exit status or signal.
+    pub status: Status,
+    /// User time in microseconds, of it and of all it reaped.
+    pub cpu_user_us: u64,
+    /// System time in microseconds, of it and of all it reaped.
+    pub cpu_system_us: u64,
+}
+
+/// The two ways a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// `exit(code)`, 0..=255.
+    Exited(i32),
+    /// Killed by this signal number.
+    Signalled(i32),
+}
+
+/// Reaps one ended child without waiting: any when `pid` is `None`. `Ok(None)`: none has ended, or there is none.
+///
+/// # Errors
+/// What `wait4(2)` said, except `ECHILD`.
+pub fn reap(pid: Option<Pid>) -> io::Result<Option<Ended>> {
+    wait4(pid, libc::WNOHANG)
+}
+
+/// Waits until any child has ended and reaps it. `Ok(None)`: there is none.
+///
+/// # Errors
+/// What `wait4(2)` said, except `ECHILD`.
+pub fn wait_any() -> io::Result<Option<Ended>> {
+    wait4(None, 0)
+}
+
+fn wait4(pid: Option<Pid>, options: libc::c_int) -> io::Result<Option<Ended>> {
+    let mut status = 0;
+    // SAFETY: rusage is plain integers, for which zero bytes are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let who = pid.map_or(-1, |pid| pid.as_raw_nonzero().get());
+    // SAFETY: both pointers are to live locals of the right type.
+    let got = unsafe { libc::wait4(who, &raw mut status, options | libc::__WALL, &raw mut usage) };
+    if got < 0 {
+        return match last_error() {
+            io::Errno::CHILD => Ok(None),
+            errno => Err(errno),
+        };
+    }
+    let Some(pid) = Pid::from_raw(got) else { return Ok(None) };
+    let status = if libc::WIFSIGNALED(status) {
+        Status::Signalled(libc::WTERMSIG(status))
+    } else {
+        Status::Exited(libc::WEXITSTATUS(status))
+    };
+    let (cpu_user_us, cpu_system_us) = (micros(usage.ru_utime), micros(usage.ru_stime));
+    Ok(Some(Ended { pid, status, cpu_user_us, cpu_system_us }))
+}
+
+/// A descriptor that becomes readable when any child ends; the signal itself is blocked from now on.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: a local set is filled and handed to calls that only read it.
+    let fd = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: signalfd returned a fresh descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends `signal` to the process behind `pidfd`; a process that has already ended is not an error.
+///
+/// # Errors
+/// What `pidfd_send_signal(2)` said, except `ESRCH`.
+pub fn signal(pidfd: impl AsFd, signal: Signal) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(pidfd, signal) {
+        Err(io::Errno::SRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// A program with its arguments and environment, prepared before the fork.
+#[derive(Debug)]
+pub struct Program {
+    path: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Program {
+    /// `path` is absolute; `argv` includes the program's name; `env` is the whole environment (`K=V`).
+    /// `None` when any of them holds a NUL byte.
+    #[must_use]
+    pub fn new(path: Vec<u8>, argv: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Option<Self> {
+        let all = |list: Vec<Vec<u8>>| list.into_iter().map(|s| CString::new(s).ok()).collect::<Option<_>>();
+        Some(Self { path: CString::new(path).ok()?, argv: all(argv)?, env: all(env)? })
+    }
+
+    /// Becomes the program; returns only the error.
+    #[must_use]
+    pub fn exec(&self) -> io::Errno {
+        let (argv, env) = (pointers(&self.argv), pointers(&self.env));
+        // SAFETY: both arrays are null-terminated and point into CStrings that `self` keeps alive.
+        unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+        last_error()
+    }
+}
+
+/// Ends this process at once: no destructors, no buffers, nothing of the parent's state is run twice.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// Default action for every signal, none blocked: what a program expects at its start.
+pub fn reset_signals() {
+    // SAFETY: plain libc calls on constants and a local set; failures (uncatchable numbers) do not matter.
+    unsafe {
+        for number in 1..=libc::SIGRTMAX() {
+            libc::signal(number, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ignores SIGPIPE and the terminal's signals: for the agent's own faces, which end by protocol alone.
+pub fn ignore_terminal_signals() {
+    for number in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP] {
+        // SAFETY: installing SIG_IGN runs no code of ours.
+        unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
+/// Makes `descriptor` number `at`, to be inherited by the program that comes next.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn place_inheritable(descriptor: &impl AsFd, at: RawFd) -> io::Result<()> {
+    let from = descriptor.as_fd().as_raw_fd();
+    // SAFETY: both are plain numbers; whatever `at` was is closed, which the caller of a last step before exec wants.
+    let done = unsafe {
+        // dup2 onto itself would leave close-on-exec set.
+        if from == at { libc::fcntl(from, libc::F_SETFD, 0) } else { libc::dup2(from, at) }
+    };
+    if done < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+/// Closes every descriptor from `first` up in this process.
+pub fn close_from(first: u32) {
+    // SAFETY: callers are about to exec or own none of these; close_range cannot touch memory.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
+
+/// Closes the descriptors `first..=last`.
+pub fn close_between(first: u32, last: u32) {
+    // SAFETY: as for `close_from`.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// Marks every descriptor from `first` up close-on-exec.
+pub fn cloexec_from(first: u32) {
+    // SAFETY: only sets a flag on descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
+    list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn micros(time: libc::timeval) -> u64 {
+    let part = |n: i64| u64::try_from(n).unwrap_or(0);
+    part(time.tv_sec) * 1_000_000 + part(time.tv_usec)
+}
+
+fn last_error() -> io::Errno {
+    io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(io::Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The test harness runs threads, so children here do nothing but end.
+    fn ended_with(code: i32) -> Ended {
+        match fork(Namespaces::NONE, None).unwrap() {
+            Fork::Child => exit_now(code),
+            Fork::Parent(child) => loop {
+                let mut fds = [rustix::event::PollFd::new(&child.pidfd, rustix::event::PollFlags::IN)];
+                rustix::event::poll(&mut fds, None).unwrap();
+                if let Some(ended) = reap(Some(child.pid)).unwrap() {
+                    return ended;
+                }
+            },
+        }
+    }
+
+    #[test]
+    fn exit_codes_come_back_whole() {
+        for code in [0, 1, 127, 255] {
+            assert_eq!(ended_with(code).status, Status::Exited(code));
+        }
+    }
+
+    #[test]
+    fn a_signalled_child_says_so() {
+        let Fork::Parent(child) = fork(Namespaces::NONE, None).unwrap() else {
+            loop {
+                std::hint::spin_loop();
+            }
+        };
+        signal(&child.pidfd, Signal::KILL).unwrap();
+        let mut fds = [rustix::event::PollFd::new(&child.pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        assert_eq!(reap(Some(child.pid)).unwrap().unwrap().status, Status::Signalled(9));
+        signal(&child.pidfd, Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn a_nul_byte_is_refused() {
+        assert!(Program::new(b"/bin/tr\0ue".to_vec(), vec![], vec![]).is_none());
+    }
+}

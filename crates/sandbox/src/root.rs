@@ -1,0 +1,377 @@
+//! The file system a sandbox sees, built from nothing inside its own mount namespace.
+//!
+//! Two sources: the host's own programs read-only (`Source::Host`), or a directory that holds a whole root
+//! file system (`Source::Directory`, an image unpacked). Over either come fresh /proc, a minimal /dev, and
+//! one size-limited tmpfs that backs every writable place, so that the disk limit is one number that the kernel
+//! enforces. The caller is the sandbox's first process, already in its namespaces, with authority over them.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::Path;
+
+use rustix::process::{Gid, Uid, chdir};
+
+use crate::mount::{self, Access};
+
+/// Host paths that `Source::Host` shows, read-only. Those that are symlinks (merged /usr) stay symlinks.
+pub const HOST_TREES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// Paths below them that are hidden: local configuration and sources are nobody's business.
+pub const HOST_HIDDEN: &[&str] = &["/usr/local/etc", "/usr/src"];
+/// Files of the host's /etc that programs need to start and that say nothing about the host's users.
+pub const HOST_ETC: &[&str] = &["/etc/alternatives", "/etc/ld.so.cache"];
+/// Files of /proc hidden behind /dev/null, as container runtimes do.
+pub const PROC_MASKED_FILES: &[&str] = &[
+    "kcore",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "sched_debug",
+    "kallsyms",
+    "kmsg",
+    "kpagecount",
+    "kpageflags",
+];
+/// Directories of /proc hidden behind an empty one.
+pub const PROC_MASKED_DIRS: &[&str] = &["acpi", "asound", "scsi"];
+/// Parts of /proc that stay readable and cannot be written.
+pub const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+const DEV_LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+/// Directories of the writable tmpfs: name there, place in the sandbox, mode, whether the user owns it.
+const WRITABLE: &[(&str, &str, u32, bool)] = &[
+    ("tmp", "/tmp", 0o1777, false),
+    ("run", "/run", 0o755, false),
+    ("shm", "/dev/shm", 0o1777, false),
+    ("home", "/home/user", 0o700, true),
+    ("workspace", "/workspace", 0o755, true),
+];
+
+/// What to build.
+#[derive(Debug)]
+pub struct Plan {
+    /// An existing directory of the host to build on; its content is only covered in our namespace.
+    pub staging: String,
+    /// Where programs come from.
+    pub source: Source,
+    /// Whether programs and /etc can be changed (profile `dev`): changes live in the writable tmpfs.
+    pub writable: bool,
+    /// Further trees, in order.
+    pub mounts: Vec<Mount>,
+    /// Size of the writable tmpfs in bytes.
+    pub disk_bytes: u64,
+    /// Files, directories and links it can hold.
+    pub inodes: u64,
+    /// User and group id (inside) that own the home and the workspace.
+    pub owner: (u32, u32),
+    /// Whether giving files to `owner` needs a change of owner (it does not when it is us).
+    pub chown: bool,
+    /// Name of the sandbox's host.
+    pub hostname: String,
+}
+
+/// Where programs come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The host's own trees, read-only; with ids translated where `trees` carries them.
+    Host {
+        /// Trees prepared by root: replacing the plain bind of the same name.
+        trees: Vec<(String, OwnedFd)>,
+    },
+    /// A directory with a whole root file system.
+    Directory {
+        /// Its absolute path.
+        path: String,
+        /// The same tree with ids translated, where root prepared it.
+        tree: Option<OwnedFd>,
+    },
+}
+
+/// A host tree shown inside.
+#[derive(Debug)]
+pub struct Mount {
+    /// Absolute host path.
+    pub source: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Read-only unless granted.
+    pub access: Access,
+    /// The same tree with ids translated, where root prepared it.
+    pub tree: Option<OwnedFd>,
+}
+
+/// A root that could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A mount was refused.
+    #[error(transparent)]
+    Mount(#[from] mount::Error),
+    /// A file or directory could not be made.
+    #[error("cannot make {path}")]
+    Make {
+        /// Which.
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Builds the root and moves into it. On an error the namespace is unusable and the caller ends.
+///
+/// Everything taken from the host is cloned before the move, and everything put in place is put after it, so
+/// that a link planted in an image can only ever lead to another place in that image.
+///
+/// # Errors
+/// The first step that failed.
+pub fn build(plan: &Plan) -> Result<()> {
+    mount::make_private()?;
+    let taken = Taken::from_host(plan)?;
+    // The skeleton is the root itself for host sources; for directories it only carries the workings.
+    mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
+    enter(&plan.staging)?;
+    make_dir(".data", 0o755)?;
+    mount::tmpfs(".data", plan.disk_bytes, plan.inodes, 0o755)?;
+    let data = match &plan.source {
+        Source::Host { trees } => host_root(plan, trees).map(|()| None)?,
+        Source::Directory { path, tree } => Some(directory_root(path, tree.as_ref())?),
+    };
+    mount::pivot_here()?;
+    if let Some(data) = data {
+        make_dirs("/.data")?;
+        mount::attach(data, "/.data", Access::ReadWrite)?;
+    }
+    etc(plan, &taken)?;
+    writable_places(plan)?;
+    devices(&taken)?;
+    processes()?;
+    for (entry, tree, is_dir) in &taken.mounts {
+        show(entry, tree, *is_dir)?;
+    }
+    if !plan.writable {
+        mount::seal("/")?;
+    }
+    Ok(())
+}
+
+/// Trees of the host, cloned while it can still be seen.
+struct Taken<'a> {
+    devices: Vec<(&'static str, OwnedFd)>,
+    etc: Vec<(&'static str, OwnedFd, bool)>,
+    mounts: Vec<(&'a Mount, OwnedFd, bool)>,
+}
+
+impl<'a> Taken<'a> {
+    fn from_host(plan: &'a Plan) -> Result<Self> {
+        let device = |name: &&'static str| Ok((*name, mount::clone_tree(&format!("/dev/{name}"))?));
+        let etc = |path: &&'static str| Ok((*path, mount::clone_tree(path)?, Path::new(path).is_dir()));
+        let shown = |entry: &'a Mount| {
+            let tree = match &entry.tree {
+                Some(tree) => make(&entry.source, tree.try_clone())?,
+                None => mount::clone_tree(&entry.source)?,
+            };
+            Ok((entry, tree, Path::new(&entry.source).is_dir()))
+        };
+        let from_etc = matches!(plan.source, Source::Host { .. });
+        Ok(Self {
+            devices: DEVICES.iter().map(device).collect::<Result<_>>()?,
+            etc: HOST_ETC
+                .iter()
+                .filter(|path| from_etc && Path::new(path).exists())
+                .map(etc)
+                .collect::<Result<_>>()?,
+            mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// The skeleton holds directories, links and a dozen short files.
+const SKELETON_BYTES: u64 = 512 * 1024;
+const SKELETON_INODES: u64 = 512;
+
+fn host_root(plan: &Plan, trees: &[(String, OwnedFd)]) -> Result<()> {
+    for path in HOST_TREES {
+        let name = &path[1..];
+        match fs::read_link(path) {
+            Ok(link) => make(name, symlink(link, name))?,
+            Err(_) if !Path::new(path).is_dir() => {}
+            Err(_) if plan.writable => {
+                make_dir(name, 0o755)?;
+                overlaid(name, path, trees)?;
+            }
+            Err(_) => {
+                make_dir(name, 0o755)?;
+                place(trees.iter().find(|(tree, _)| tree == path).map(|(_, fd)| fd), path, name)?;
+            }
+        }
+    }
+    make_dir(".empty", 0o755)?;
+    for path in HOST_HIDDEN.iter().filter(|path| Path::new(path).is_dir()) {
+        mount::bind(".empty", &path[1..], Access::ReadOnly)?;
+    }
+    Ok(())
+}
+
+/// A writable view of a host tree: what changes goes to the sandbox's own tmpfs.
+fn overlaid(name: &str, path: &str, trees: &[(String, OwnedFd)]) -> Result<()> {
+    let lower = format!(".lower-{name}");
+    make_dir(&lower, 0o755)?;
+    place(trees.iter().find(|(tree, _)| tree == path).map(|(_, fd)| fd), path, &lower)?;
+    let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
+    make_dir(&upper, 0o755)?;
+    make_dir(&work, 0o700)?;
+    Ok(mount::overlay(name, &lower, &upper, &work)?)
+}
+
+/// Lays an overlay over the image and makes it the current directory; returns the writable tmpfs.
+fn directory_root(path: &str, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
+    make_dir(".lower", 0o755)?;
+    place(tree, path, ".lower")?;
+    make_dir(".data/upper", 0o755)?;
+    make_dir(".data/work", 0o700)?;
+    make_dir(".root", 0o755)?;
+    mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
+    let data = mount::clone_tree(".data")?;
+    enter(".root")?;
+    Ok(data)
+}
+
+fn place(tree: Option<&OwnedFd>, path: &str, target: &str) -> Result<()> {
+    match tree {
+        Some(tree) => Ok(mount::attach(tree, target, Access::ReadOnly)?),
+        None => Ok(mount::bind(path, target, Access::ReadOnly)?),
+    }
+}
+
+fn writable_places(plan: &Plan) -> Result<()> {
+    make_dirs("/dev")?;
+    for (name, target, mode, owned) in WRITABLE {
+        let backing = format!("/.data/{name}");
+        make_dir(&backing, *mode)?;
+        if *owned && plan.chown {
+            give(&backing, plan.owner)?;
+        }
+        make_dirs(target)?;
+        mount::bind(&backing, target, Access::ReadWrite)?;
+    }
+    // The binds keep the tmpfs; its own place goes, so that nothing but those directories can be reached.
+    mount::detach("/.data")?;
+    make("/.data", fs::remove_dir("/.data"))
+}
+
+fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
+    make_dirs("/etc")?;
+    if matches!(plan.source, Source::Host { .. }) || !Path::new("/etc/passwd").exists() {
+        write("/etc/passwd", PASSWD)?;
+        write("/etc/group", GROUP)?;
+        write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;
+    }
+    write("/etc/hosts", &format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
+    write("/etc/hostname", &format!("{}\n", plan.hostname))?;
+    write("/etc/resolv.conf", "")?;
+    for (path, tree, is_dir) in &taken.etc {
+        if *is_dir {
+            make_dirs(path)?
+        } else {
+            write(path, "")?
+        }
+        mount::attach(tree, path, Access::ReadOnly)?;
+    }
+    Ok(())
+}
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
+                      user:x:1000:1000:user:/home/user:/bin/bash\n\
+                      nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
+
+fn devices(taken: &Taken<'_>) -> Result<()> {
+    for (name, tree) in &taken.devices {
+        let target = format!("/dev/{name}");
+        write(&target, "")?;
+        mount::attach_device(tree, &target)?;
+    }
+    for (name, to) in DEV_LINKS {
+        let path = format!("/dev/{name}");
+        let _absent = fs::remove_file(&path);
+        make(&path, symlink(to, &path))?;
+    }
+    make_dirs("/dev/pts")?;
+    Ok(mount::devpts("/dev/pts")?)
+}
+
+/// A fresh /proc with the host's parts masked. Also for an execution's own PID namespace.
+///
+/// # Errors
+/// The first mount that was refused.
+pub fn processes() -> Result<()> {
+    make_dirs("/proc")?;
+    mount::proc("/proc")?;
+    for name in PROC_MASKED_FILES {
+        let target = format!("/proc/{name}");
+        if Path::new(&target).exists() {
+            mount::bind_device("/dev/null", &target)?;
+        }
+    }
+    for name in PROC_MASKED_DIRS.iter().filter(|name| Path::new("/proc").join(name).is_dir()) {
+        mount::tmpfs(&format!("/proc/{name}"), 0, 1, 0o555)?;
+    }
+    for name in PROC_READ_ONLY {
+        let target = format!("/proc/{name}");
+        if Path::new(&target).exists() {
+            mount::bind(&target, &target, Access::ReadOnly)?;
+        }
+    }
+    Ok(())
+}
+
+fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
+    let target = entry.target.as_str();
+    if is_dir {
+        make_dirs(target)?;
+    } else {
+        make_dirs(Path::new(target).parent().and_then(Path::to_str).unwrap_or("/"))?;
+        write(target, "")?;
+    }
+    Ok(mount::attach(tree, target, entry.access)?)
+}
+
+fn enter(path: &str) -> Result<()> {
+    make(path, chdir(path).map_err(Into::into))
+}
+
+fn make_dir(path: &str, mode: u32) -> Result<()> {
+    make(path, fs::DirBuilder::new().mode(mode).create(path))?;
+    // The umask is 0 in the agent, so `mode` is what the directory has.
+    Ok(())
+}
+
+fn make_dirs(path: &str) -> Result<()> {
+    make(path, fs::DirBuilder::new().recursive(true).mode(0o755).create(path))
+}
+
+fn write(path: &str, text: &str) -> Result<()> {
+    // An image may have a link or anything else there; what is written is always a fresh plain file.
+    let _absent = fs::remove_file(path);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+    make(path, options.open(path).and_then(|mut file| file.write_all(text.as_bytes())))
+}
+
+fn give(path: &str, (uid, gid): (u32, u32)) -> Result<()> {
+    let done = rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    make(path, done.map_err(Into::into))
+}
+
+fn make<T>(path: &str, result: std::io::Result<T>) -> Result<T> {
+    result.map_err(|source| Error::Make { path: path.to_owned(), source })
+}

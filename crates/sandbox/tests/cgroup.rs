@@ -1,0 +1,394 @@
+//! Control groups on the trees of the machine that runs the tests: version 1, 2 or both.
+//!
+//! Needs root and writable trees. Elsewhere the tests say loudly that they did not run, and fail if `CI` is set.
+#![expect(unsafe_code, reason = "children are made with clone3 and use bare system calls")]
+
+use std::{
+    io, ptr,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, Timespec, poll};
+use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, Pool, enter};
+
+const MIB: u64 = 1 << 20;
+/// Slots far from those of real sandboxes on the same machine; each test has its own.
+const SLOT: u32 = 4_000_000;
+
+/// The pool of this machine, or `None` after saying why not.
+fn pool() -> Option<Pool> {
+    let layout = Layout::detect();
+    let refused = match Pool::open(&layout, Some(memory_of_machine() / 10 * 8)) {
+        Ok(pool) => return Some(pool),
+        Err(e) => e,
+    };
+    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!ci, "cgroup tests cannot run here: {refused} ({layout:?})");
+    println!("SKIPPED, LOUDLY: cgroup tests cannot run here: {refused} ({layout:?})");
+    None
+}
+
+fn memory_of_machine() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find(|line| line.starts_with("MemTotal:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// A claimed group that removes itself.
+struct Claimed<'a> {
+    pool: &'a Pool,
+    group: Option<Group>,
+    slot: u32,
+}
+
+impl<'a> Claimed<'a> {
+    fn new(pool: &'a Pool, slot: u32, limits: GroupLimits) -> Self {
+        let slot = SLOT + slot;
+        Self { pool, group: Some(pool.claim(slot, &limits).unwrap()), slot }
+    }
+    fn group(&self) -> &Group {
+        self.group.as_ref().unwrap()
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        self.group.take();
+        let slot = self.slot;
+        let swept = self.pool.sweep(|s| (s == slot).then_some(()), true);
+        if !std::thread::panicking() {
+            assert_eq!(swept.unwrap().removed, [slot]);
+        }
+    }
+}
+
+/// Runs `work` in a new process in `domain`; the child ends with the code that `work` returns.
+fn spawn(domain: &Domain, work: impl FnOnce() -> i32) -> libc::pid_t {
+    // SAFETY: the child only makes system calls and touches memory mapped by itself, then leaves by _exit.
+    let pid = unsafe { enter::fork_into(domain.clone_into(), 0) }.unwrap();
+    if pid == 0 {
+        let code = if enter::enter(domain.procs_fds()).is_ok() { work() } else { 99 };
+        // SAFETY: ends the child without running anything of the parent's.
+        unsafe { libc::_exit(code) };
+    }
+    pid
+}
+
+/// Wait status of `pid`.
+fn wait(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the result.
+    let got = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(got, pid, "{}", io::Error::last_os_error());
+    status
+}
+
+fn killed(status: i32) -> bool {
+    libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
+}
+
+fn sleep_forever() -> i32 {
+    loop {
+        // SAFETY: pause has no preconditions.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Touches `bytes` of fresh memory, shared or private.
+fn touch(bytes: usize, shared: bool) -> i32 {
+    let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+    // SAFETY: an anonymous mapping of its own; every written address lies inside it.
+    unsafe {
+        let at = libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            kind | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if at == libc::MAP_FAILED {
+            return 98;
+        }
+        for page in (0..bytes).step_by(4096) {
+            at.cast::<u8>().add(page).write_volatile(1);
+        }
+    }
+    0
+}
+
+fn burn(time: Duration) -> i32 {
+    let start = Instant::now();
+    while start.elapsed() < time {}
+    0
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the domain gives notice of an out-of-memory kill within `seconds`.
+fn told(domain: &mut Domain, seconds: i64) -> bool {
+    let watch = domain.oom_watch().unwrap().unwrap();
+    let fd = watch.fd();
+    let mut fds = [PollFd::new(&fd, watch.interest())];
+    poll(&mut fds, Some(&Timespec { tv_sec: seconds, tv_nsec: 0 })).unwrap() == 1
+}
+
+#[test]
+fn a_memory_hog_is_killed_counted_and_announced() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 1, GroupLimits { memory: Some(48 * MIB), ..GroupLimits::default() });
+    for shared in [false, true] {
+        let mut domain = claimed.group().domain(0, None).unwrap();
+        assert!(!told(&mut domain, 0), "ready before anything happened");
+        let pid = spawn(&domain, || touch(200 << 20, shared));
+        assert!(told(&mut domain, 10), "no notice of the kill");
+        assert!(killed(wait(pid)));
+        eventually("the counted kill", || domain.oom_kills().unwrap() >= 1);
+        let peak = domain.usage().unwrap().peak_memory_bytes.unwrap();
+        assert!((40 * MIB..=48 * MIB).contains(&peak), "peak {peak}");
+        claimed.group().renew(&mut domain, None).unwrap();
+        assert_eq!(domain.oom_kills().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_domain_may_have_less_memory_than_its_sandbox() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 2, GroupLimits { memory: Some(256 * MIB), ..GroupLimits::default() });
+    let small = GroupLimits { memory: Some(24 * MIB), ..GroupLimits::default() };
+    let mut domain = claimed.group().domain(0, Some(&small)).unwrap();
+    assert!(killed(wait(spawn(&domain, || touch(100 << 20, false)))));
+    claimed.group().renew(&mut domain, None).unwrap();
+    assert_eq!(wait(spawn(&domain, || touch(100 << 20, false))), 0);
+}
+
+#[test]
+fn peaks_start_afresh() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 3, GroupLimits { memory: Some(256 * MIB), ..GroupLimits::default() });
+    let mut domain = claimed.group().domain(0, None).unwrap();
+    let peaks = [80usize, 8, 40, 1].map(|mib| {
+        assert_eq!(wait(spawn(&domain, || touch(mib << 20, false))), 0);
+        let peak = domain.usage().unwrap().peak_memory_bytes.unwrap();
+        claimed.group().renew(&mut domain, None).unwrap();
+        (mib as u64 * MIB, peak)
+    });
+    for (used, peak) in peaks {
+        // The kernel charges in batches, so both ends are off by some pages.
+        assert!((used - MIB..used + 6 * MIB).contains(&peak), "used {used}, peak {peak} of {peaks:?}");
+    }
+}
+
+#[test]
+fn cpu_time_of_a_double_forked_process_counts() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 4, GroupLimits::default());
+    let domain = claimed.group().domain(0, None).unwrap();
+    let pid = spawn(&domain, || {
+        // SAFETY: the grandchild spins and leaves by _exit.
+        if unsafe { libc::fork() } == 0 {
+            let code = burn(Duration::from_millis(200));
+            // SAFETY: ends this process only.
+            unsafe { libc::_exit(code) };
+        }
+        0
+    });
+    assert_eq!(wait(pid), 0);
+    eventually("the end of the grandchild", || domain.is_empty().unwrap());
+    let usage = domain.usage().unwrap();
+    let cpu = usage.cpu_user_us + usage.cpu_system_us;
+    assert!((150_000..600_000).contains(&cpu), "{usage:?}");
+}
+
+#[test]
+fn a_cpu_quota_holds() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 5, GroupLimits { cpu_millis: Some(200), ..GroupLimits::default() });
+    for own in [None, Some(GroupLimits { cpu_millis: Some(100), ..GroupLimits::default() })] {
+        let domain = claimed.group().domain(own.map_or(0, |_| 1), own.as_ref()).unwrap();
+        assert_eq!(wait(spawn(&domain, || burn(Duration::from_secs(1)))), 0);
+        let usage = domain.usage().unwrap();
+        let (cpu, most) =
+            (usage.cpu_user_us + usage.cpu_system_us, if own.is_some() { 180_000 } else { 320_000 });
+        assert!(cpu < most, "{cpu} µs in one second under {own:?}");
+    }
+}
+
+#[test]
+fn refused_forks_are_counted_where_they_happen() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 6, GroupLimits { processes: Some(8), ..GroupLimits::default() });
+    let (bomb, calm) = (claimed.group().domain(0, None).unwrap(), claimed.group().domain(1, None).unwrap());
+    let pid = spawn(&bomb, || {
+        for forks in 0..64 {
+            // SAFETY: children only sleep until they are killed.
+            match unsafe { libc::fork() } {
+                0 => return sleep_forever(),
+                -1 => return forks,
+                _ => {}
+            }
+        }
+        97
+    });
+    assert_eq!(libc::WEXITSTATUS(wait(pid)), 7);
+    assert_eq!(bomb.pids().unwrap().len(), 7);
+    assert_eq!(bomb.refused_forks().unwrap(), 1);
+    assert_eq!(calm.refused_forks().unwrap(), 0);
+    bomb.kill_and_wait().unwrap();
+    assert!(bomb.is_empty().unwrap());
+}
+
+#[test]
+fn what_is_frozen_can_be_killed() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 7, GroupLimits::default());
+    let domain = claimed.group().domain(0, None).unwrap();
+    let pid = spawn(&domain, sleep_forever);
+    domain.freeze().unwrap();
+    domain.kill().unwrap();
+    assert!(killed(wait(pid)));
+    eventually("the empty domain", || domain.is_empty().unwrap());
+    claimed.group().domain(0, None).unwrap();
+}
+
+#[test]
+fn a_frozen_domain_stands_still_and_goes_on() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 8, GroupLimits::default());
+    let domain = claimed.group().domain(0, None).unwrap();
+    let pid = spawn(&domain, || burn(Duration::from_secs(3600)));
+    let cpu = || domain.usage().unwrap().cpu_user_us;
+    eventually("some work", || cpu() > 0);
+    domain.freeze().unwrap();
+    eventually("the standstill", || {
+        let before = cpu();
+        burn(Duration::from_millis(100));
+        cpu() == before
+    });
+    let stopped = cpu();
+    domain.thaw().unwrap();
+    eventually("more work", || cpu() > stopped);
+    domain.kill_and_wait().unwrap();
+    assert!(killed(wait(pid)));
+}
+
+#[test]
+fn a_child_without_privileges_enters_through_open_files() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(&pool, 9, GroupLimits::default());
+    let domain = claimed.group().domain(0, None).unwrap();
+    // SAFETY: the child makes system calls only and leaves by _exit.
+    let pid = unsafe { enter::fork_into(None, 0) }.unwrap();
+    if pid == 0 {
+        // SAFETY: as above.
+        unsafe {
+            let dropped =
+                libc::setresgid(65533, 65533, 65533) == 0 && libc::setresuid(65533, 65533, 65533) == 0;
+            let unified = domain.unified_procs_fd();
+            let entered = unified.is_none_or(|fd| enter::enter(&[fd]).is_ok())
+                && enter::enter(domain.procs_fds()).is_ok();
+            if !(dropped && entered) {
+                libc::_exit(1);
+            }
+            libc::_exit(sleep_forever());
+        }
+    }
+    eventually("the entry", || domain.pids().unwrap() == [pid]);
+    let groups = || std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    eventually("the entry in every tree", || {
+        groups().matches("/e0").count() >= domain.procs_fds().len().saturating_sub(1)
+    });
+    domain.kill_and_wait().unwrap();
+    assert!(killed(wait(pid)));
+}
+
+#[test]
+fn an_admitted_agent_clones_into_domains() {
+    const AGENT: u32 = 1_900_000_533;
+    let Some(pool) = pool() else { return };
+    let mut claimed = Claimed::new(&pool, 10, GroupLimits::default());
+    claimed.group.as_mut().unwrap().admit(AGENT).unwrap();
+    let domain = claimed.group().domain(0, None).unwrap();
+    let Some(leaf) = claimed.group().agent_leaf() else { return };
+    // SAFETY: the children make system calls only and leave by _exit.
+    let agent = unsafe { enter::fork_into(Some(leaf), 0) }.unwrap();
+    if agent == 0 {
+        // SAFETY: as above.
+        unsafe {
+            if libc::setresgid(AGENT, AGENT, AGENT) != 0 || libc::setresuid(AGENT, AGENT, AGENT) != 0 {
+                libc::_exit(1);
+            }
+            match enter::fork_into(domain.clone_into(), 0) {
+                Ok(0) => {
+                    let code = if enter::enter(domain.procs_fds()).is_ok() { sleep_forever() } else { 3 };
+                    libc::_exit(code)
+                }
+                Ok(_) => libc::_exit(0),
+                Err(e) => libc::_exit(e.raw_os_error().unwrap_or(4)),
+            }
+        }
+    }
+    assert_eq!(wait(agent), 0);
+    eventually("the grandchild in the domain", || domain.pids().unwrap().len() == 1);
+    claimed.group().empty().unwrap();
+    assert!(claimed.group().is_empty().unwrap());
+}
+
+#[test]
+fn a_claim_empties_what_an_earlier_use_left() {
+    let Some(pool) = pool() else { return };
+    let limits = GroupLimits { memory: Some(64 * MIB), cpu_millis: Some(500), processes: Some(32) };
+    let first = Claimed::new(&pool, 11, limits);
+    let domain = first.group().domain(3, Some(&GroupLimits { cpu_millis: Some(400), ..limits })).unwrap();
+    let pid = spawn(&domain, sleep_forever);
+    drop(domain);
+    // As if the supervisor had died: nobody released the group. The next limits are all smaller.
+    let smaller = GroupLimits { memory: Some(32 * MIB), cpu_millis: Some(100), processes: Some(8) };
+    let group = pool.claim(SLOT + 11, &smaller).unwrap();
+    assert!(killed(wait(pid)));
+    assert!(group.is_empty().unwrap());
+    let domain = group.domain(3, None).unwrap();
+    assert_eq!(wait(spawn(&domain, || 5)), 5 << 8);
+}
+
+#[test]
+fn a_sweep_kills_only_what_it_can_lock() {
+    let Some(pool) = pool() else { return };
+    let (dead, alive) =
+        (Claimed::new(&pool, 12, GroupLimits::default()), Claimed::new(&pool, 13, GroupLimits::default()));
+    let (lost, kept) = (dead.group().domain(0, None).unwrap(), alive.group().domain(0, None).unwrap());
+    let (lost_pid, kept_pid) = (spawn(&lost, sleep_forever), spawn(&kept, sleep_forever));
+    let swept = pool.sweep(|slot| (slot == SLOT + 12).then_some(()), false).unwrap();
+    assert_eq!(swept.killed, [SLOT + 12]);
+    assert!(killed(wait(lost_pid)));
+    assert_eq!(kept.pids().unwrap(), [kept_pid]);
+    kept.kill_and_wait().unwrap();
+    assert!(killed(wait(kept_pid)));
+}
+
+#[test]
+fn a_fork_bomb_is_killed_whole() {
+    let Some(pool) = pool() else { return };
+    let claimed = Claimed::new(
+        &pool,
+        14,
+        GroupLimits { processes: Some(200), cpu_millis: Some(500), memory: Some(128 * MIB) },
+    );
+    let domain = claimed.group().domain(0, None).unwrap();
+    let pid = spawn(&domain, || {
+        loop {
+            // SAFETY: parent and children go on forking until they are killed.
+            unsafe { libc::fork() };
+        }
+    });
+    eventually("the full group", || domain.refused_forks().unwrap() > 100);
+    domain.kill_and_wait().unwrap();
+    assert!(killed(wait(pid)));
+    assert!(domain.is_empty().unwrap());
+}

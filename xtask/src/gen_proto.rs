@@ -159,3 +159,18 @@ fn screaming(name: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn committed_code_is_what_the_proto_files_give() {
+        super::check().unwrap();
+    }
+
+    #[test]
+    fn constants_are_named_after_methods() {
+        for (method, constant) in [("List", "LIST"), ("SendInput", "SEND_INPUT"), ("ListDir", "LIST_DIR")] {
+            assert_eq!(super::screaming(method), constant);
+        }
+    }
+}

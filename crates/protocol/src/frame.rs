@@ -120,7 +120,7 @@ impl Header {
     /// Reads and checks a header.
     ///
     /// # Errors
-    /// Every [`Error`]: the bytes are not a frame that this version could have sent.
+    /// Every [`enum@Error`]: the bytes are not a frame that this version could have sent.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Error> {
         let [l0, l1, l2, l3, s0, s1, s2, s3, kind, fds, r0, r1] = *bytes;
         let kind = Kind::from_u8(kind).ok_or(Error::Kind(kind))?;
@@ -205,7 +205,6 @@ pub enum Error {
 pub struct Decoder {
     /// Header and payload of the unfinished frame, at most one frame long.
     partial: Vec<u8>,
-    failed: Option<Error>,
 }
 
 impl Decoder {
@@ -222,14 +221,12 @@ impl Decoder {
     /// # Errors
     /// The bytes are not a frame; every later call gives the same error.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, Error> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
         self.take(input, HEADER_BYTES);
         let Some(header) = self.partial.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
-        let header = Header::decode(header).inspect_err(|error| self.failed = Some(*error))?;
+        // A bad header stays where it is and is refused again.
+        let header = Header::decode(header)?;
         self.take(input, HEADER_BYTES + header.len);
         if self.partial.len() < HEADER_BYTES + header.len {
             return Ok(None);

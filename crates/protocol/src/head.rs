@@ -12,9 +12,11 @@
 //! All integers are little endian. A head is at most [`crate::frame::MAX_HEAD_BYTES`] long and nothing may
 //! follow it.
 
+mod wire;
+
 use thiserror::Error;
 
-use crate::frame::MAX_HEAD_BYTES;
+use wire::{Reader, check_path, check_status, put_headers, put_u16};
 
 /// Longest path, in bytes: room for a signed file URL, far below what proxies refuse.
 pub const MAX_PATH_BYTES: usize = 8_192;
@@ -47,7 +49,7 @@ pub struct ResponseHead {
 /// Why a head cannot be sent, or bytes are not a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Error {
-    /// Longer than [`MAX_HEAD_BYTES`], or one of its parts is too long.
+    /// Longer than [`crate::frame::MAX_HEAD_BYTES`], or one of its parts is too long.
     #[error("head is too large")]
     TooLarge,
     /// More headers than [`MAX_HEADERS`].
@@ -109,7 +111,7 @@ impl Head {
     /// Reads what [`Head::encode`] wrote.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::Status`].
+    /// Every [`enum@Error`] but [`Error::Status`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut rest = Reader(bytes);
         let len = rest.u16()?;
@@ -155,7 +157,7 @@ impl ResponseHead {
     /// Reads what [`ResponseHead::encode`] wrote.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::Path`].
+    /// Every [`enum@Error`] but [`Error::Path`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut rest = Reader(bytes);
         let status = rest.u16()?;
@@ -169,99 +171,10 @@ fn find<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-fn check_path(path: &str) -> Result<(), Error> {
-    if path.len() > MAX_PATH_BYTES {
-        return Err(Error::TooLarge);
-    }
-    let fits = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { Ok(()) } else { Err(Error::Path) }
-}
-
-fn check_status(status: u16) -> Result<(), Error> {
-    if (100..=599).contains(&status) { Ok(()) } else { Err(Error::Status(status)) }
-}
-
-/// A token of RFC 9110 section 5.6.2 in lower case; a colon may stand in front, as in HTTP/2.
-fn check_name(name: &str) -> Result<(), Error> {
-    if name.len() > MAX_NAME_BYTES {
-        return Err(Error::TooLarge);
-    }
-    let token = name.strip_prefix(':').unwrap_or(name);
-    let fits =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !token.is_empty() && token.bytes().all(fits) { Ok(()) } else { Err(Error::Name) }
-}
-
-fn check_value(value: &str) -> Result<(), Error> {
-    let bad = |byte: u8| (byte.is_ascii_control() && byte != b'\t') || byte == 0x7f;
-    if value.bytes().any(bad) { Err(Error::Value) } else { Ok(()) }
-}
-
-fn put_u16(out: &mut Vec<u8>, len: usize) -> Result<(), Error> {
-    let len = u16::try_from(len).map_err(|_| Error::TooLarge)?;
-    out.extend_from_slice(&len.to_le_bytes());
-    Ok(())
-}
-
-fn put_headers(out: &mut Vec<u8>, headers: &Headers) -> Result<(), Error> {
-    let count = u8::try_from(headers.len()).ok().filter(|count| usize::from(*count) <= MAX_HEADERS);
-    out.push(count.ok_or(Error::TooManyHeaders)?);
-    for (name, value) in headers {
-        check_name(name)?;
-        check_value(value)?;
-        out.push(u8::try_from(name.len()).map_err(|_| Error::TooLarge)?);
-        out.extend_from_slice(name.as_bytes());
-        put_u16(out, value.len())?;
-        out.extend_from_slice(value.as_bytes());
-    }
-    if out.len() > MAX_HEAD_BYTES { Err(Error::TooLarge) } else { Ok(()) }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Error::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn u8(&mut self) -> Result<u8, Error> {
-        Ok(self.take(1)?.first().copied().unwrap_or_default())
-    }
-
-    fn u16(&mut self) -> Result<u16, Error> {
-        Ok(u16::from_le_bytes([self.u8()?, self.u8()?]))
-    }
-
-    fn text(&mut self, len: usize, otherwise: Error) -> Result<String, Error> {
-        let text = std::str::from_utf8(self.take(len)?).map_err(|_| otherwise)?;
-        Ok(text.to_owned())
-    }
-
-    /// The headers, which must be the rest.
-    fn headers(&mut self) -> Result<Headers, Error> {
-        let count = usize::from(self.u8()?);
-        if count > MAX_HEADERS {
-            return Err(Error::TooManyHeaders);
-        }
-        let mut headers = Headers::with_capacity(count);
-        for _ in 0..count {
-            let len = self.u8()?;
-            let name = self.text(usize::from(len), Error::Name)?;
-            check_name(&name)?;
-            let len = self.u16()?;
-            let value = self.text(usize::from(len), Error::Value)?;
-            check_value(&value)?;
-            headers.push((name, value));
-        }
-        if self.0.is_empty() { Ok(headers) } else { Err(Error::Trailing) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::MAX_HEAD_BYTES;
 
     fn check(head: &Head, expect: Result<(), Error>) {
         let encoded = head.encode();

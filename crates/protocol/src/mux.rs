@@ -29,6 +29,8 @@
 //! in a queue and takes as many from its front as [`Event::Opened`] says; fewer there is a fault of the peer,
 //! and what is left over at the end is closed.
 
+mod error;
+mod event;
 mod output;
 mod receive;
 mod stream;
@@ -36,13 +38,13 @@ mod stream;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-
-use thiserror::Error;
 
 use crate::frame;
-use crate::head::{self, Head, ResponseHead};
+use crate::head::{Head, ResponseHead};
 use stream::{Sending, Stream};
+
+pub use error::{OpenError, StreamError, Violation};
+pub use event::{Event, Output, Side, StreamId, reset_code};
 
 /// What each direction of a stream may have under way before the receiver consumes: about what a pipe and a
 /// socket buffer hold together, so that one stream can fill the socket.
@@ -61,216 +63,6 @@ const MAGIC: [u8; 4] = *b"SKMX";
 /// Events that may wait; more than [`RECEIVE_BYTES`] of the smallest frames give. A caller that drains
 /// events after each receive never meets it.
 const MAX_EVENTS: usize = 16_384;
-
-/// Which end of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Opens odd ids.
-    Upper,
-    /// Opens even ids.
-    Lower,
-}
-
-impl Side {
-    fn first_id(self) -> u32 {
-        match self {
-            Self::Upper => 1,
-            Self::Lower => 2,
-        }
-    }
-
-    fn opens(self, id: u32) -> bool {
-        id % 2 == self.first_id() % 2
-    }
-}
-
-/// A stream of one connection. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(u32);
-
-impl StreamId {
-    /// The number on the wire, never 0.
-    #[must_use]
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stream {}", self.0)
-    }
-}
-
-/// What the other side did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// It is there and speaks our protocol.
-    Hello {
-        /// The highest version both know.
-        version: u16,
-    },
-    /// It opened a stream; answer with [`Mux::reply`] or [`Mux::reset`].
-    Opened {
-        /// The new stream.
-        id: StreamId,
-        /// What it asks for.
-        head: Head,
-        /// Descriptors that came along.
-        fds: u8,
-    },
-    /// It answered a stream of ours.
-    Replied {
-        /// A stream that we opened.
-        id: StreamId,
-        /// Status and headers.
-        head: ResponseHead,
-    },
-    /// A piece of a body; give credit back with [`Mux::consume`] once it is dealt with.
-    Data {
-        /// The stream.
-        id: StreamId,
-        /// Never empty. Borders between pieces mean nothing.
-        bytes: Vec<u8>,
-    },
-    /// Its body is complete.
-    Finished {
-        /// The stream; gone if our body is complete as well.
-        id: StreamId,
-    },
-    /// It gave up the stream, which is gone. What we had queued was dropped.
-    Reset {
-        /// The stream.
-        id: StreamId,
-        /// Its reason, see [`reset_code`].
-        code: u32,
-    },
-    /// A stream on which [`Mux::send`] had accepted less than was offered has room again.
-    Writable {
-        /// The stream.
-        id: StreamId,
-    },
-    /// It answered [`Mux::ping`] (of several pings under way maybe only the last).
-    Pong {
-        /// The token of the ping.
-        token: u64,
-    },
-}
-
-/// Reasons for a reset. Unknown ones are to be read as [`reset_code::CANCEL`].
-pub mod reset_code {
-    /// The result is not wanted any more.
-    pub const CANCEL: u32 = 1;
-    /// The stream is not for us: nothing was done.
-    pub const REFUSED: u32 = 2;
-    /// Our bug.
-    pub const INTERNAL: u32 = 3;
-    /// The body broke the rules of its content type.
-    pub const PROTOCOL: u32 = 4;
-}
-
-/// Bytes for the socket.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Output<'a> {
-    /// Never empty; write as much as goes and report it to [`Mux::advance`].
-    pub bytes: &'a [u8],
-    /// The descriptors of this stream, [`Output::fd_count`] of them, must be attached to this write. They are
-    /// gone with the first byte written.
-    pub fds: Option<StreamId>,
-    /// How many descriptors; 0 without `fds`.
-    pub fd_count: u8,
-}
-
-/// Why a stream cannot be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum OpenError {
-    /// [`MAX_STREAMS`] of ours are open; wait for one to be gone.
-    #[error("too many open streams")]
-    TooManyStreams,
-    /// All ids were used; start a new connection.
-    #[error("stream ids are used up")]
-    Exhausted,
-    /// More than [`frame::MAX_FDS`].
-    #[error("{0} descriptors, at most {max} can ride with a frame", max = frame::MAX_FDS)]
-    TooManyFds(u8),
-    /// The head cannot be sent.
-    #[error("head cannot be sent")]
-    Head(#[from] head::Error),
-}
-
-/// Why something cannot be done on a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum StreamError {
-    /// It is not there (any more): finished both ways, or reset by either side.
-    #[error("the stream is gone")]
-    Gone,
-    /// Our body was declared complete before.
-    #[error("our side of the stream is finished")]
-    Finished,
-    /// An acceptor sends its head before its body.
-    #[error("the stream was not replied to")]
-    NotReplied,
-    /// There is one reply, and the opener gives none.
-    #[error("the stream takes no reply")]
-    Replied,
-    /// The head cannot be sent.
-    #[error("head cannot be sent")]
-    Head(#[from] head::Error),
-}
-
-/// How a peer broke the rules. The connection is of no further use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Violation {
-    /// Not a frame.
-    #[error("bytes are not a frame")]
-    Frame(#[from] frame::Error),
-    /// Not a head.
-    #[error("head of {stream} is not one", stream = StreamId(*.stream))]
-    Head {
-        /// The stream.
-        stream: u32,
-        /// What is wrong with it.
-        source: head::Error,
-    },
-    /// The first frame is not a greeting, or there is a second one.
-    #[error("greeting is missing or repeated")]
-    Hello,
-    /// The greeting is not ours.
-    #[error("the peer does not speak this protocol")]
-    Magic,
-    /// No version is known to both.
-    #[error("the peer speaks versions {min} to {max}, we speak {VERSION}")]
-    Version {
-        /// The peer's lowest.
-        min: u16,
-        /// The peer's highest.
-        max: u16,
-    },
-    /// An id of our parity, or not above all before it.
-    #[error("stream {0} cannot be opened by the peer")]
-    OpenedId(u32),
-    /// More than [`MAX_STREAMS`] at once.
-    #[error("too many open streams")]
-    TooManyStreams,
-    /// A frame for a stream that was never opened.
-    #[error("frame for stream {0}, which was never opened")]
-    Unknown(u32),
-    /// A reply from the opener, a second reply, or a body before the reply.
-    #[error("stream {0} has its reply in the wrong place")]
-    Reply(u32),
-    /// Data or a second end after the end.
-    #[error("stream {0} goes on after its end")]
-    AfterEnd(u32),
-    /// More data than there was credit for.
-    #[error("stream {0} overran its credit")]
-    Overrun(u32),
-    /// More credit than the window.
-    #[error("stream {0} got more credit than it used")]
-    Window(u32),
-    /// More events than a caller that drains them can have.
-    #[error("too many frames at once")]
-    Flood,
-}
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -382,7 +174,7 @@ impl Mux {
             stream.give_up(code);
             self.schedule(id.0);
         }
-        self.events.retain(|event| event_stream(event) != Some(id));
+        self.events.retain(|event| event.stream() != Some(id));
     }
 
     /// Gives credit back for `bytes` of [`Event::Data`] that the application is done with. Without effect on a
@@ -447,18 +239,5 @@ impl Mux {
         if self.streams.remove(&id).is_some_and(|stream| stream.scheduled) {
             self.output.ready.retain(|ready| *ready != id);
         }
-    }
-}
-
-/// The stream that an event is about.
-fn event_stream(event: &Event) -> Option<StreamId> {
-    match event {
-        Event::Hello { .. } | Event::Pong { .. } => None,
-        Event::Opened { id, .. }
-        | Event::Replied { id, .. }
-        | Event::Data { id, .. }
-        | Event::Finished { id }
-        | Event::Reset { id, .. }
-        | Event::Writable { id } => Some(*id),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::Kind;
+use crate::head;
 
 /// A frame as a peer writes it.
 fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -92,6 +93,13 @@ fn rules_are_enforced() {
     check_violation(&[vec![0; 12]], Violation::Frame(frame::Error::Kind(0)));
     let opens: Vec<_> = (0..257).map(|n| open(2 * n + 1)).collect();
     check_violation(&opens, Violation::TooManyStreams);
+}
+
+#[test]
+fn a_stream_that_has_not_been_written_is_unknown_to_the_peer() {
+    let mut mux = lower();
+    mux.open(&Head::new("/a"), 0).unwrap();
+    assert_eq!(mux.receive(&reply(2)), Err(Violation::Unknown(2)));
 }
 
 #[test]

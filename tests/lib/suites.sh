@@ -224,19 +224,20 @@ run_suites() {
     done
     printf '\n%-18s %7s %7s %7s %7s %7s  %s\n%s' suite budget actual passed failed skipped verdict "$table"
     repeat_skips "$@"
-    printf '\n%s: %d suites, %d over budget, %d passed, %d failed, %d skipped\n' "$what" "$(wc -l <<<"${table%$'\n'}")" "$over" "$passed" "$failed" "$skipped"
+    printf '\n%s: %d suites run, %d over budget, %d failed; %d cases passed, %d failed, %d skipped\n' "$what" "$(wc -l <<<"${table%$'\n'}")" "$over" "$bad" "$passed" "$failed" "$skipped"
     [ "$bad" = 0 ]
 }
 
 # One suite in a process group of its own with a deadline of three budgets: a hang is a failure, not a wait.
+# A shell gives its background jobs an ignored SIGINT, which tests of Ctrl-C would inherit: `env` puts it back.
 run_one() {
     local name=$1 deadline=$(($2 * 3)) log=$LOGS/$1.log status=0 pid
     : >"$log"
     if [ -n "$VERBOSE" ]; then
         printf '\n'
-        timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" > >(tee "$log") 2>&1 &
+        env --default-signal=INT,QUIT timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" > >(tee "$log") 2>&1 &
     else
-        timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" >"$log" 2>&1 &
+        env --default-signal=INT,QUIT timeout --kill-after=20 "$deadline" "$ROOT/dev" __suite "$name" >"$log" 2>&1 &
     fi
     pid=$!
     # shellcheck disable=SC2064 # the pid is wanted as it is now

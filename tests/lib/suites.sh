@@ -171,7 +171,8 @@ cmd_test() {
         esac
     done
     if [ ${#chosen[@]} -gt 0 ]; then
-        [ -s "$TESTS_LIST" ] || chosen=(compile "${chosen[@]}")
+        # Never yesterday's executables: with nothing to do, compiling takes a second or two.
+        [[ " ${chosen[*]} " == *" compile "* ]] || chosen=(compile "${chosen[@]}")
     elif [ "$quick" = 1 ]; then
         chosen=("${QUICK[@]}")
     else

@@ -76,12 +76,22 @@ impl Domain {
         };
         domain.open_entry(agent_uid)?;
         if made {
-            domain.trees.set(limits)?;
-            domain.count_from_here()?;
+            domain.begin(limits)?;
         } else {
             domain.renew(code, limits, agent_uid)?;
         }
         Ok(domain)
+    }
+
+    /// Sets up a group that was made just now: every counter is at zero.
+    fn begin(&mut self, limits: &GroupLimits) -> Result<(), Error> {
+        self.start = Start::default();
+        self.trees.set_new(limits)?;
+        if let Some(dir) = self.trees.unified.as_ref().filter(|_| self.trees.handed.memory) {
+            dir.write_if_there("memory.oom.group", "1")?;
+            self.peak = dir.open_file("memory.peak", OFlags::RDONLY).ok().map(File::from);
+        }
+        Ok(())
     }
 
     /// The group's directories. Without a CPU limit of its own the execution counts against the sandbox's
@@ -94,9 +104,6 @@ impl Domain {
         } else {
             code.child_or_make(&name)?
         };
-        if let Some(dir) = trees.unified.as_ref().filter(|_| made && trees.handed.memory) {
-            dir.write_if_there("memory.oom.group", "1")?;
-        }
         Ok((trees, made))
     }
 
@@ -127,7 +134,8 @@ impl Domain {
             self.kill_and_wait()?;
         }
         let shape_changed = self.trees.shared_cpu.is_some() && limits.cpu_millis.is_some();
-        if shape_changed || self.residue() > RESIDUE_MOST_BYTES || self.trees.set(limits).is_err() {
+        let killed = self.trees.unified.as_ref().map_or(Ok(false), kill::was_killed)?;
+        if killed || shape_changed || self.residue() > RESIDUE_MOST_BYTES || self.trees.set(limits).is_err() {
             return self.replace(code, limits, agent_uid);
         }
         match self.count_from_here() {
@@ -144,8 +152,7 @@ impl Domain {
         let (trees, _) = Self::trees(code, self.k, limits)?;
         self.trees = trees;
         self.open_entry(agent_uid)?;
-        self.trees.set(limits)?;
-        self.count_from_here()
+        self.begin(limits)
     }
 
     /// The number of this domain in its sandbox.
@@ -296,7 +303,7 @@ impl Domain {
         if let Some(dir) = &self.trees.memory {
             dir.write("memory.max_usage_in_bytes", "0")?;
         } else if let Some(dir) = self.trees.unified.as_ref().filter(|_| self.trees.handed.memory) {
-            self.peak = reset_peak(dir, self.peak.take())?;
+            self.peak = reset_peak(dir)?;
         }
         self.start = Start {
             usage: self.counters()?,
@@ -348,20 +355,18 @@ impl Domain {
 
 /// Resets a version 2 peak for readers of the returned file.
 ///
-/// From 6.12 a write resets it for the file it went through. Between 5.19 and that the peak can be read but not
-/// reset, which is right for a group never used before (`held` is none) and an error after that, so that
-/// the caller replaces the group. Before 5.19 there is no peak.
-fn reset_peak(dir: &Dir, held: Option<File>) -> Result<Option<File>, Error> {
-    let used_before = held.is_some();
-    if let Some(file) =
-        held.map_or_else(|| dir.open_file("memory.peak", OFlags::RDWR).ok().map(File::from), Some)
-        && file.write_at(b"reset", 0).is_ok()
-    {
-        return Ok(Some(file));
+/// From 6.12 a write resets it, for the file it went through. Between 5.19 and that the peak can be read but
+/// not reset: an error, on which the caller replaces the group. Before 5.19 there is no peak.
+fn reset_peak(dir: &Dir) -> Result<Option<File>, Error> {
+    if let Ok(fd) = dir.open_file("memory.peak", OFlags::RDWR) {
+        let file = File::from(fd);
+        return match file.write_at(b"reset", 0) {
+            Ok(_) => Ok(Some(file)),
+            Err(_) => Err(dir.error("reset", "memory.peak", rustix::io::Errno::OPNOTSUPP)),
+        };
     }
     match dir.open_file("memory.peak", OFlags::RDONLY) {
-        Ok(_) if used_before => Err(dir.error("reset", "memory.peak", rustix::io::Errno::OPNOTSUPP)),
-        Ok(fd) => Ok(Some(File::from(fd))),
+        Ok(_) => Err(dir.error("reset", "memory.peak", rustix::io::Errno::OPNOTSUPP)),
         Err(e) if e.errno() == Some(libc::ENOENT) => Ok(None),
         Err(e) => Err(e),
     }

@@ -7,6 +7,13 @@ use std::{thread, time::Duration};
 
 use super::{Error, dir::Dir, trees::Trees};
 
+/// A group that was killed through `cgroup.kill` carries this mark from then on, because no process can be cloned into it
+/// any more: since Linux 6.13 the kernel counts kills per group, and takes a clone whose own group has another
+/// count than its target for one that raced with a kill. So the group has to be replaced. The mark
+/// is a file of the group itself, which survives the death of whoever killed; our groups are never
+/// so deep that it limits anything.
+const MARK: (&str, &str) = ("cgroup.max.depth", "64");
+
 /// Rounds of signalling before giving up; with [`PAUSE`] about two seconds.
 const ROUNDS: u32 = 400;
 /// Between two looks at a group whose processes are dying.
@@ -30,12 +37,18 @@ pub(super) fn unified(dir: &Dir) -> Result<(), Error> {
 
 /// Sends SIGKILL to everything in a version 2 group and below, without waiting.
 pub(super) fn signal_unified(dir: &Dir) -> Result<(), Error> {
+    dir.write(MARK.0, MARK.1)?;
     if dir.write_if_there("cgroup.kill", "1")? {
         return Ok(());
     }
     dir.write("cgroup.freeze", "1")?;
     signal_tree(dir)?;
     dir.write("cgroup.freeze", "0")
+}
+
+/// Whether the version 2 group `dir` was killed at any time and has to be replaced.
+pub(super) fn was_killed(dir: &Dir) -> Result<bool, Error> {
+    Ok(dir.read(MARK.0)?.trim() == MARK.1)
 }
 
 /// Kills everything in a version 1 group and below, and waits until it is gone.

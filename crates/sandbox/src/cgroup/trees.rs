@@ -159,6 +159,17 @@ impl Trees {
         self.set_cpu(limits.cpu_millis)
     }
 
+    /// Sets limits of a group that was made just now and so has none.
+    pub(super) fn set_new(&self, limits: &GroupLimits) -> Result<(), Error> {
+        if limits.memory.is_some() {
+            self.set_memory(limits.memory)?;
+        }
+        if limits.processes.is_some() {
+            self.set_processes(limits.processes)?;
+        }
+        if limits.cpu_millis.is_some() { self.set_cpu(limits.cpu_millis) } else { Ok(()) }
+    }
+
     pub(super) fn set_memory(&self, bytes: Option<u64>) -> Result<(), Error> {
         let bytes = bytes.map(|bytes| bytes / PAGE_BYTES * PAGE_BYTES);
         if self.handed.memory {

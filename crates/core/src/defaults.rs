@@ -1,0 +1,99 @@
+//! What holds when nobody says otherwise: one place, shown by `sandkeep config show`.
+
+use crate::cpu::CpuMillis;
+use crate::duration::Span;
+use crate::limits::Limits;
+use crate::sandbox::Profile;
+use crate::size::ByteSize;
+
+/// Wall time of an execution.
+pub const TIMEOUT: Span = Span::from_secs(60);
+/// Memory of a sandbox.
+pub const MEMORY: ByteSize = ByteSize::from_mib(512);
+/// Processor share of a sandbox.
+pub const CPU: CpuMillis = CpuMillis::ONE;
+/// Processes and threads of a sandbox.
+pub const PROCESSES: u32 = 256;
+/// Disk of an ephemeral sandbox.
+pub const DISK: ByteSize = ByteSize::from_gib(1);
+/// Disk of a persistent sandbox.
+pub const DISK_PERSISTENT: ByteSize = ByteSize::from_gib(10);
+/// Files on that disk: one per 16 KiB of [`DISK`], the ratio of ext4.
+pub const INODES: u64 = 65_536;
+/// Output kept per execution: the first [`OUTPUT_HEAD`] and the last [`OUTPUT_TAIL`].
+pub const OUTPUT: ByteSize = ByteSize::from_mib(10);
+/// Output kept from the start.
+pub const OUTPUT_HEAD: ByteSize = ByteSize::from_mib(8);
+/// Output kept from the end.
+pub const OUTPUT_TAIL: ByteSize = ByteSize::from_mib(2);
+/// Descriptors per process: enough for a busy server, and a table of 128 KiB at most.
+pub const OPEN_FILES: u32 = 4_096;
+/// Share of the machine's memory that all sandboxes together may use.
+pub const ALL_SANDBOXES_MEMORY_PERCENT: u32 = 80;
+/// Largest code of an execution.
+pub const CODE_MAX: ByteSize = ByteSize::from_mib(8);
+/// Largest event of a handler.
+pub const EVENT_MAX: ByteSize = ByteSize::from_mib(8);
+/// Files named by one result.
+pub const ARTIFACTS_MAX: usize = 1_000;
+/// Bytes of files hashed for one result.
+pub const ARTIFACTS_BYTES_MAX: ByteSize = ByteSize::from_mib(256);
+/// Security profile of a sandbox.
+pub const PROFILE: Profile = Profile::Strict;
+/// What `sandkeep run` starts from.
+pub const TEMPLATE: &str = "host";
+/// What a sandbox reaches.
+pub const NETWORK: &str = "closed";
+
+/// The default limits of one execution.
+pub const fn limits() -> Limits {
+    Limits {
+        memory: MEMORY,
+        cpu: CPU,
+        processes: PROCESSES,
+        disk: DISK,
+        inodes: INODES,
+        timeout: TIMEOUT,
+        output: OUTPUT,
+        output_kill: None,
+        open_files: OPEN_FILES,
+    }
+}
+
+/// One line of `sandkeep config show`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DefaultRow {
+    /// Stable name of the value.
+    pub key: &'static str,
+    /// The value as a person would write it.
+    pub value: String,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// Every default, in the order in which it is shown.
+pub fn table() -> Vec<DefaultRow> {
+    let row = |key, value: &dyn ToString, what| DefaultRow { key, value: value.to_string(), what };
+    vec![
+        row("timeout", &TIMEOUT, "wall time of an execution"),
+        row("memory", &MEMORY, "memory of a sandbox, without swap"),
+        row("cpu", &CPU, "processors a sandbox may use"),
+        row("processes", &PROCESSES, "processes and threads in a sandbox"),
+        row("disk", &DISK, "disk of an ephemeral sandbox"),
+        row("disk_persistent", &DISK_PERSISTENT, "disk of a persistent sandbox"),
+        row("inodes", &INODES, "files on the disk of a sandbox"),
+        row("open_files", &OPEN_FILES, "open descriptors per process"),
+        row("output", &OUTPUT, "output kept per execution"),
+        row("output_head", &OUTPUT_HEAD, "of which from the start"),
+        row("output_tail", &OUTPUT_TAIL, "of which from the end"),
+        row("output_kill", &"off", "output after which an execution is ended"),
+        row("code_max", &CODE_MAX, "largest code of an execution"),
+        row("event_max", &EVENT_MAX, "largest event of a handler"),
+        row("artifacts_max", &ARTIFACTS_MAX, "files named by one result"),
+        row("artifacts_bytes_max", &ARTIFACTS_BYTES_MAX, "bytes of files hashed for one result"),
+        row("all_sandboxes_memory_percent", &ALL_SANDBOXES_MEMORY_PERCENT, "of the machine's memory"),
+        row("profile", &PROFILE, "security profile of a sandbox"),
+        row("template", &TEMPLATE, "what `sandkeep run` starts from"),
+        row("network", &NETWORK, "what a sandbox reaches"),
+    ]
+}

@@ -1,0 +1,61 @@
+//! Any JSON value, kept as the text it came in.
+//!
+//! Events go to foreign code and return values come from it: reading them into a tree and writing them
+//! again would round integers past 64 bits and refuse deep nesting, so that what arrives is not what was
+//! sent. A [`Json`] is checked once and then only carried.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// One valid JSON value, `null` included, byte for byte as it was written (less surrounding blanks).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// Checks that `bytes` are exactly one JSON value in UTF-8.
+    ///
+    /// # Errors
+    /// The parser's message with line and column; `NaN` and `Infinity` are not JSON.
+    pub fn parse(bytes: &[u8]) -> Result<Json, serde_json::Error> {
+        // Parsing to a RawValue would stop at the same errors but copy twice.
+        let _: IgnoredAny = serde_json::from_slice(bytes)?;
+        let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
+        Ok(Json(text.trim_matches([' ', '\t', '\r', '\n']).into()))
+    }
+
+    /// The text of the value.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value as a tree. Integers past 64 bits become floats here.
+    ///
+    /// # Errors
+    /// Nesting deeper than 128 levels.
+    pub fn to_value(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Json {
+        Json(value.to_string().into())
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Json(Box::<str>::from(raw)))
+    }
+}

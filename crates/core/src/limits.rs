@@ -1,0 +1,238 @@
+//! What one execution may use.
+//!
+//! A caller gives a [`LimitsRequest`]; [`LimitsRequest::resolve`] fills it from the defaults, refuses what
+//! is out of range, and remembers which limits were asked for, because a limit that was asked for and
+//! cannot be enforced refuses the start, while a default one is only reported (see
+//! [`enforcement`](crate::enforcement)).
+
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::{ErrorCode, Problem};
+use crate::cpu::CpuMillis;
+use crate::duration::Span;
+use crate::size::ByteSize;
+
+/// A thing that is bounded; also the name by which an end says what ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Wall time.
+    Timeout,
+    /// Memory of the whole tree of processes.
+    Memory,
+    /// Processor time per second.
+    Cpu,
+    /// Processes and threads.
+    Processes,
+    /// Bytes written to the sandbox's own disk.
+    Disk,
+    /// Files on the sandbox's own disk.
+    Inodes,
+    /// Bytes of output.
+    Output,
+}
+
+impl LimitKind {
+    /// Every kind, in the order in which tables list them.
+    pub const ALL: [LimitKind; 7] = [
+        LimitKind::Timeout,
+        LimitKind::Memory,
+        LimitKind::Cpu,
+        LimitKind::Processes,
+        LimitKind::Disk,
+        LimitKind::Inodes,
+        LimitKind::Output,
+    ];
+
+    /// The name used in JSON and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LimitKind::Timeout => "timeout",
+            LimitKind::Memory => "memory",
+            LimitKind::Cpu => "cpu",
+            LimitKind::Processes => "processes",
+            LimitKind::Disk => "disk",
+            LimitKind::Inodes => "inodes",
+            LimitKind::Output => "output",
+        }
+    }
+}
+
+impl Display for LimitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Every limit, with a value. JSON fields carry their unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of the whole tree, swap not included: [`MEMORY`].
+    #[serde(rename = "memory_bytes")]
+    pub memory: ByteSize,
+    /// Processor share of the whole tree.
+    #[serde(rename = "cpu_millis")]
+    pub cpu: CpuMillis,
+    /// Processes and threads alive at once: [`PROCESSES`].
+    pub processes: u32,
+    /// Bytes on the sandbox's own disk: [`DISK`].
+    #[serde(rename = "disk_bytes")]
+    pub disk: ByteSize,
+    /// Files, directories and links on the sandbox's own disk: [`INODES`].
+    pub inodes: u64,
+    /// Wall time until the whole tree is killed: [`TIMEOUT`].
+    #[serde(rename = "timeout_ms")]
+    pub timeout: Span,
+    /// Output that is kept; more than this is drained and counted, never blocked: [`OUTPUT`].
+    #[serde(rename = "output_bytes")]
+    pub output: ByteSize,
+    /// Output after which the execution is ended with limit `output`; `None` never does.
+    #[serde(rename = "output_kill_bytes")]
+    pub output_kill: Option<ByteSize>,
+    /// Open descriptors per process: [`OPEN_FILES`].
+    pub open_files: u32,
+}
+
+/// 4 MiB is less than any interpreter needs, and enough for a static program.
+pub const MEMORY: RangeInclusive<ByteSize> = ByteSize::from_mib(4)..=ByteSize::from_gib(16 * 1024);
+/// From the program alone to the kernel's PID_MAX_LIMIT (`include/linux/threads.h`).
+pub const PROCESSES: RangeInclusive<u32> = 1..=4_194_304;
+/// Some files of the sandbox's own need a little room.
+pub const DISK: RangeInclusive<ByteSize> = ByteSize::from_mib(1)..=ByteSize::from_gib(64 * 1024);
+/// Some files of the sandbox's own need a few.
+pub const INODES: RangeInclusive<u64> = 256..=u32::MAX as u64;
+/// From the shortest span there is to a year; nobody waits longer, and sums stay far from overflow.
+pub const TIMEOUT: RangeInclusive<Span> = Span::from_millis(1)..=Span::from_secs(365 * 86_400);
+/// Output is kept in memory while it runs, which bounds it from above.
+pub const OUTPUT: RangeInclusive<ByteSize> = ByteSize::from_kib(1)..=ByteSize::from_gib(1);
+/// From one byte to more than anyone prints.
+pub const OUTPUT_KILL: RangeInclusive<ByteSize> = ByteSize::from_bytes(1)..=ByteSize::from_gib(16 * 1024);
+/// An interpreter opens a dozen before it starts; the upper end is the kernel's `fs.nr_open` as shipped.
+pub const OPEN_FILES: RangeInclusive<u32> = 32..=1_048_576;
+
+/// Where the number of inodes is not given, one per this many bytes of disk: ext4's default ratio.
+const DISK_BYTES_PER_INODE: u64 = 16 * 1024;
+
+/// What a caller asked for; `None` leaves the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsRequest {
+    /// See [`Limits::memory`].
+    #[serde(rename = "memory_bytes")]
+    pub memory: Option<ByteSize>,
+    /// See [`Limits::cpu`].
+    #[serde(rename = "cpu_millis")]
+    pub cpu: Option<CpuMillis>,
+    /// See [`Limits::processes`].
+    pub processes: Option<u32>,
+    /// See [`Limits::disk`].
+    #[serde(rename = "disk_bytes")]
+    pub disk: Option<ByteSize>,
+    /// See [`Limits::inodes`]; follows a given `disk` when absent.
+    pub inodes: Option<u64>,
+    /// See [`Limits::timeout`].
+    #[serde(rename = "timeout_ms")]
+    pub timeout: Option<Span>,
+    /// See [`Limits::output`].
+    #[serde(rename = "output_bytes")]
+    pub output: Option<ByteSize>,
+    /// See [`Limits::output_kill`].
+    #[serde(rename = "output_kill_bytes")]
+    pub output_kill: Option<ByteSize>,
+    /// See [`Limits::open_files`].
+    pub open_files: Option<u32>,
+}
+
+/// The limits that were asked for, as opposed to filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Explicit(u8);
+
+impl Explicit {
+    /// Nothing was asked for.
+    pub const NONE: Explicit = Explicit(0);
+
+    /// Whether `kind` was asked for.
+    pub fn contains(self, kind: LimitKind) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    /// The same with `kind` asked for, if `asked`.
+    #[must_use]
+    pub fn with(self, kind: LimitKind, asked: bool) -> Self {
+        if asked { Explicit(self.0 | Self::bit(kind)) } else { self }
+    }
+
+    fn bit(kind: LimitKind) -> u8 {
+        1 << (kind as u8)
+    }
+}
+
+impl LimitsRequest {
+    /// Fills what is absent from `defaults` and checks every value.
+    ///
+    /// # Errors
+    /// `limit_out_of_range`, naming the limit, the value and the range.
+    pub fn resolve(&self, defaults: &Limits) -> Result<(Limits, Explicit), Problem> {
+        let inodes = match (self.inodes, self.disk) {
+            (Some(inodes), _) => inodes,
+            (None, Some(disk)) => defaults.inodes.max(disk.bytes() / DISK_BYTES_PER_INODE).min(*INODES.end()),
+            (None, None) => defaults.inodes,
+        };
+        let limits = Limits {
+            memory: self.memory.unwrap_or(defaults.memory),
+            cpu: self.cpu.unwrap_or(defaults.cpu),
+            processes: self.processes.unwrap_or(defaults.processes),
+            disk: self.disk.unwrap_or(defaults.disk),
+            inodes,
+            timeout: self.timeout.unwrap_or(defaults.timeout),
+            output: self.output.unwrap_or(defaults.output),
+            output_kill: self.output_kill.or(defaults.output_kill),
+            open_files: self.open_files.unwrap_or(defaults.open_files),
+        };
+        limits.check()?;
+        Ok((limits, self.explicit()))
+    }
+
+    /// Which limits the request names.
+    pub fn explicit(&self) -> Explicit {
+        Explicit::NONE
+            .with(LimitKind::Memory, self.memory.is_some())
+            .with(LimitKind::Cpu, self.cpu.is_some())
+            .with(LimitKind::Processes, self.processes.is_some())
+            .with(LimitKind::Disk, self.disk.is_some())
+            .with(LimitKind::Inodes, self.inodes.is_some())
+            .with(LimitKind::Timeout, self.timeout.is_some())
+            .with(LimitKind::Output, self.output.is_some() || self.output_kill.is_some())
+    }
+}
+
+impl Limits {
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// `limit_out_of_range` for the first that is outside.
+    pub fn check(&self) -> Result<(), Problem> {
+        within("memory", self.memory, &MEMORY)?;
+        within("processes", self.processes, &PROCESSES)?;
+        within("disk", self.disk, &DISK)?;
+        within("inodes", self.inodes, &INODES)?;
+        within("timeout", self.timeout, &TIMEOUT)?;
+        within("output", self.output, &OUTPUT)?;
+        if let Some(output_kill) = self.output_kill {
+            within("output_kill", output_kill, &OUTPUT_KILL)?;
+        }
+        within("open_files", self.open_files, &OPEN_FILES)
+    }
+}
+
+fn within<T: PartialOrd + Display>(name: &str, value: T, range: &RangeInclusive<T>) -> Result<(), Problem> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("{} to {}", range.start(), range.end());
+    Err(Problem::refused(ErrorCode::LimitOutOfRange, &value.to_string(), "is out of range", &expected)
+        .within(name))
+}

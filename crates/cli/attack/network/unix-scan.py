@@ -1,0 +1,32 @@
+# name: unix-scan
+# area: network
+# about: Lists the unix sockets of the network namespace for those of host services (CVE-2020-15257).
+# expect: blocked
+# control: host
+
+import sys
+
+# Nothing but the code may have named sockets here; the agent listens on none.
+named = []
+try:
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
+        for line in table.readlines()[1:]:
+            fields = line.split()
+            if len(fields) > 7:
+                named.append(fields[7])
+except OSError as error:
+    print(f"BLOCKED /proc/net/unix: {error}")
+    sys.exit(0)
+listening = []
+for family in ("tcp", "tcp6", "udp", "udp6"):
+    try:
+        with open("/proc/net/" + family, encoding="utf-8") as table:
+            listening += [family + " " + line.split()[1] for line in table.readlines()[1:]]
+    except OSError:
+        pass
+if named:
+    print(f"ESCAPED {len(named)} named unix sockets, the first is {named[0]!r}")
+elif listening:
+    print(f"ESCAPED {len(listening)} inet sockets are open, the first is {listening[0]}")
+else:
+    print("BLOCKED no named unix socket and no inet socket in this namespace")

@@ -98,7 +98,7 @@ pub struct Limits {
 
 /// 4 MiB is less than any interpreter needs, and enough for a static program.
 pub const MEMORY: RangeInclusive<ByteSize> = ByteSize::from_mib(4)..=ByteSize::from_gib(16 * 1024);
-/// From the program alone to the kernel's PID_MAX_LIMIT (`include/linux/threads.h`).
+/// From the program alone to the kernel's `PID_MAX_LIMIT` (`include/linux/threads.h`).
 pub const PROCESSES: RangeInclusive<u32> = 1..=4_194_304;
 /// Some files of the sandbox's own need a little room.
 pub const DISK: RangeInclusive<ByteSize> = ByteSize::from_mib(1)..=ByteSize::from_gib(64 * 1024);

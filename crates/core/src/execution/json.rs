@@ -4,9 +4,6 @@
 //! again would round integers past 64 bits and refuse deep nesting, so that what arrives is not what was
 //! sent. A [`Json`] is checked once and then only carried.
 
-use std::borrow::Cow;
-
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -20,10 +17,8 @@ impl Json {
     /// # Errors
     /// The parser's message with line and column; `NaN` and `Infinity` are not JSON.
     pub fn parse(bytes: &[u8]) -> Result<Json, serde_json::Error> {
-        // Parsing to a RawValue would stop at the same errors but copy twice.
-        let _: IgnoredAny = serde_json::from_slice(bytes)?;
-        let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
-        Ok(Json(text.trim_matches([' ', '\t', '\r', '\n']).into()))
+        let raw: &RawValue = serde_json::from_slice(bytes)?;
+        Ok(Json(raw.get().into()))
     }
 
     /// The text of the value.

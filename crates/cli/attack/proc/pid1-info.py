@@ -1,0 +1,39 @@
+# name: pid1-info
+# area: proc
+# about: Reads what /proc keeps private about PID 1: environment, maps, descriptors, cwd, root, exe, stack.
+# expect: blocked
+# control: namespace
+
+import os
+import sys
+
+tried = 0
+for pid in {1, os.getppid()} - {0}:
+    for name in ("environ", "maps", "smaps", "auxv", "stack", "syscall", "io", "personality", "pagemap",
+                 "mountstats", "clear_refs", "numa_maps", "timers", "mem"):
+        tried += 1
+        try:
+            with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+                # Reading the memory file at 0 gives an error though the open was granted.
+                if name in ("mem", "pagemap") or file.read(1):
+                    print(f"ESCAPED /proc/{pid}/{name} can be read")
+                    sys.exit(0)
+        except OSError:
+            pass
+    for name in ("cwd", "root", "exe"):
+        tried += 1
+        try:
+            os.readlink(f"/proc/{pid}/{name}")
+            print(f"ESCAPED /proc/{pid}/{name} can be followed")
+            sys.exit(0)
+        except OSError:
+            pass
+    for name in ("fd", "fdinfo", "map_files"):
+        tried += 1
+        try:
+            found = os.listdir(f"/proc/{pid}/{name}")
+            print(f"ESCAPED /proc/{pid}/{name} lists {len(found)} entries")
+            sys.exit(0)
+        except OSError:
+            pass
+print(f"BLOCKED {tried} private entries of PID 1 and the parent refused")

@@ -1,1 +1,29 @@
-fn main() {}
+//! `sandkeep-agent`: the small static program that holds sandboxes.
+//!
+//! One file, three faces. `supervisor` holds a sandbox from outside and is what gets executed; `agent` is process 1
+//! inside, forked from it; `init` is process 1 of one execution where there are no control groups, forked from that.
+//! None of them is for people: `sandkeep` starts it with its socket as descriptor 0.
+
+mod agent;
+mod calls;
+mod clock;
+mod init;
+mod link;
+mod supervisor;
+
+use std::os::fd::AsFd as _;
+
+fn main() {
+    let face = std::env::args().nth(1);
+    if face.as_deref() != Some("supervisor") {
+        let text = b"sandkeep-agent is started by sandkeep and does nothing by itself\n";
+        let _told = rustix::io::write(std::io::stderr(), text);
+        sandkeep_sandbox::process::exit_now(2);
+    }
+    sandkeep_sandbox::process::ignore_terminal_signals();
+    let code = match rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3) {
+        Ok(socket) => supervisor::Supervisor::serve(socket),
+        Err(_) => 2,
+    };
+    sandkeep_sandbox::process::exit_now(code);
+}

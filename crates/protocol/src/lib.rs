@@ -20,6 +20,7 @@ pub mod envelope;
 pub mod frame;
 pub mod head;
 pub mod mux;
+pub mod outbox;
 
 #[allow(
     clippy::all,

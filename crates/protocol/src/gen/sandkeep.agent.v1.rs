@@ -234,40 +234,49 @@ impl ::buffa::Message for File {
         self.data.clear();
     }
 }
-/// A resource limit, by the numbers of the kernel (man 2 setrlimit).
+/// Resource limits of every process of an execution; 0 leaves the default.
 #[derive(Clone, PartialEq, Default)]
-pub struct Rlimit {
-    /// Field 1: `resource`
-    pub resource: u32,
-    /// Field 2: `soft`
-    pub soft: u64,
-    /// Field 3: `hard`
-    pub hard: u64,
+pub struct Rlimits {
+    /// Field 1: `open_files`
+    pub open_files: u64,
+    /// Per user and user namespace.
+    ///
+    /// Field 2: `processes`
+    pub processes: u64,
+    /// Of one file.
+    ///
+    /// Field 3: `file_bytes`
+    pub file_bytes: u64,
+    /// Of private writable memory.
+    ///
+    /// Field 4: `data_bytes`
+    pub data_bytes: u64,
 }
-impl ::core::fmt::Debug for Rlimit {
+impl ::core::fmt::Debug for Rlimits {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("Rlimit")
-            .field("resource", &self.resource)
-            .field("soft", &self.soft)
-            .field("hard", &self.hard)
+        f.debug_struct("Rlimits")
+            .field("open_files", &self.open_files)
+            .field("processes", &self.processes)
+            .field("file_bytes", &self.file_bytes)
+            .field("data_bytes", &self.data_bytes)
             .finish()
     }
 }
-impl Rlimit {
+impl Rlimits {
     /// Protobuf type URL for this message, for use with `Any::pack` and
     /// `Any::unpack_if`.
     ///
     /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
-    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.Rlimit";
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.Rlimits";
 }
-::buffa::impl_default_instance!(Rlimit);
-impl ::buffa::MessageName for Rlimit {
+::buffa::impl_default_instance!(Rlimits);
+impl ::buffa::MessageName for Rlimits {
     const PACKAGE: &'static str = "sandkeep.agent.v1";
-    const NAME: &'static str = "Rlimit";
-    const FULL_NAME: &'static str = "sandkeep.agent.v1.Rlimit";
-    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.Rlimit";
+    const NAME: &'static str = "Rlimits";
+    const FULL_NAME: &'static str = "sandkeep.agent.v1.Rlimits";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.Rlimits";
 }
-impl ::buffa::Message for Rlimit {
+impl ::buffa::Message for Rlimits {
     /// Returns the total encoded size in bytes.
     ///
     /// Accumulates in `u64` (which cannot overflow for in-memory
@@ -280,14 +289,17 @@ impl ::buffa::Message for Rlimit {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         let mut size = 0u64;
-        if self.resource != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.resource) as u64;
+        if self.open_files != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.open_files) as u64;
         }
-        if self.soft != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.soft) as u64;
+        if self.processes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.processes) as u64;
         }
-        if self.hard != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.hard) as u64;
+        if self.file_bytes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.file_bytes) as u64;
+        }
+        if self.data_bytes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.data_bytes) as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -298,14 +310,17 @@ impl ::buffa::Message for Rlimit {
     ) {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
-        if self.resource != 0u32 {
-            ::buffa::types::put_uint32_field(1u32, self.resource, buf);
+        if self.open_files != 0u64 {
+            ::buffa::types::put_uint64_field(1u32, self.open_files, buf);
         }
-        if self.soft != 0u64 {
-            ::buffa::types::put_uint64_field(2u32, self.soft, buf);
+        if self.processes != 0u64 {
+            ::buffa::types::put_uint64_field(2u32, self.processes, buf);
         }
-        if self.hard != 0u64 {
-            ::buffa::types::put_uint64_field(3u32, self.hard, buf);
+        if self.file_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(3u32, self.file_bytes, buf);
+        }
+        if self.data_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(4u32, self.data_bytes, buf);
         }
     }
     fn merge_field(
@@ -324,21 +339,28 @@ impl ::buffa::Message for Rlimit {
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.resource = ::buffa::types::decode_uint32(buf)?;
+                self.open_files = ::buffa::types::decode_uint64(buf)?;
             }
             2u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.soft = ::buffa::types::decode_uint64(buf)?;
+                self.processes = ::buffa::types::decode_uint64(buf)?;
             }
             3u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.hard = ::buffa::types::decode_uint64(buf)?;
+                self.file_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.data_bytes = ::buffa::types::decode_uint64(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -347,15 +369,18 @@ impl ::buffa::Message for Rlimit {
         ::core::result::Result::Ok(())
     }
     fn clear(&mut self) {
-        self.resource = 0u32;
-        self.soft = 0u64;
-        self.hard = 0u64;
+        self.open_files = 0u64;
+        self.processes = 0u64;
+        self.file_bytes = 0u64;
+        self.data_bytes = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct SpawnRequest {
     /// Field 1: `execution_id`
     pub execution_id: ::buffa::alloc::string::String,
+    /// A program name without a slash is looked for in PATH of env.
+    ///
     /// Field 2: `argv`
     pub argv: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
     /// Field 3: `env`
@@ -369,40 +394,39 @@ pub struct SpawnRequest {
     pub uid: u32,
     /// Field 6: `gid`
     pub gid: u32,
-    /// Field 7: `supplementary_gids`
-    pub supplementary_gids: ::buffa::alloc::vec::Vec<u32>,
-    /// Written before the start, owned by uid and gid.
+    /// Written before the start, owned by the agent, readable by all.
     ///
-    /// Field 8: `files`
+    /// Field 7: `files`
     pub files: ::buffa::alloc::vec::Vec<File>,
-    /// JSON text for a handler.
-    ///
-    /// Field 9: `event_json`
-    pub event_json: ::buffa::alloc::vec::Vec<u8>,
-    /// Field 10: `stdin_mode`
+    /// Field 8: `stdin_mode`
     pub stdin_mode: ::buffa::EnumValue<Stdin>,
-    /// Field 11: `stdin`
+    /// Field 9: `stdin`
     pub stdin: ::buffa::alloc::vec::Vec<u8>,
-    /// Field 12: `merge_stderr`
+    /// Field 10: `merge_stderr`
     pub merge_stderr: bool,
-    /// Field 13: `rlimits`
-    pub rlimits: ::buffa::alloc::vec::Vec<Rlimit>,
-    /// Descriptors that came with the opening frame; the child writes "0" to each before it drops privileges.
+    /// Field 11: `rlimits`
+    pub rlimits: ::buffa::MessageField<Rlimits, ::buffa::Inline<Rlimits>>,
+    /// The first descriptor that came along is the directory of a version 2 group to be cloned into; the
+    /// others are files to which the child writes "0" before it drops privileges.
     ///
-    /// Field 14: `groups_to_join`
-    pub groups_to_join: u32,
+    /// Field 12: `clone_into_group`
+    pub clone_into_group: bool,
     /// Give it a process-id namespace of its own, so that killing its first process kills all.
     ///
-    /// Field 15: `own_pid_namespace`
+    /// Field 13: `own_pid_namespace`
     pub own_pid_namespace: bool,
-    /// Open the channel over which a handler hands back its result.
+    /// Open the channel over which a handler hands back its result: descriptor 3.
     ///
-    /// Field 16: `wants_return_value`
+    /// Field 14: `wants_return_value`
     pub wants_return_value: bool,
-    /// Size above which a return value is refused.
+    /// Size above which a return value is dropped.
     ///
-    /// Field 17: `return_value_max_bytes`
+    /// Field 15: `return_value_max_bytes`
     pub return_value_max_bytes: u64,
+    /// Do not begin in the same clock tick in which an earlier execution ended, so that change times tell them apart.
+    ///
+    /// Field 16: `watch_changes`
+    pub watch_changes: bool,
 }
 impl ::core::fmt::Debug for SpawnRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -413,17 +437,16 @@ impl ::core::fmt::Debug for SpawnRequest {
             .field("cwd", &self.cwd)
             .field("uid", &self.uid)
             .field("gid", &self.gid)
-            .field("supplementary_gids", &self.supplementary_gids)
             .field("files", &self.files)
-            .field("event_json", &self.event_json)
             .field("stdin_mode", &self.stdin_mode)
             .field("stdin", &self.stdin)
             .field("merge_stderr", &self.merge_stderr)
             .field("rlimits", &self.rlimits)
-            .field("groups_to_join", &self.groups_to_join)
+            .field("clone_into_group", &self.clone_into_group)
             .field("own_pid_namespace", &self.own_pid_namespace)
             .field("wants_return_value", &self.wants_return_value)
             .field("return_value_max_bytes", &self.return_value_max_bytes)
+            .field("watch_changes", &self.watch_changes)
             .finish()
     }
 }
@@ -475,14 +498,6 @@ impl ::buffa::Message for SpawnRequest {
         if self.gid != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.gid) as u64;
         }
-        if !self.supplementary_gids.is_empty() {
-            let payload: u64 = self
-                .supplementary_gids
-                .iter()
-                .map(|&v| ::buffa::types::uint32_encoded_len(v) as u64)
-                .sum::<u64>();
-            size += 1u64 + ::buffa::encoding::varint_len(payload) as u64 + payload;
-        }
         for v in &self.files {
             let __slot = __cache.reserve();
             let inner_size = v.compute_size(__cache);
@@ -490,9 +505,6 @@ impl ::buffa::Message for SpawnRequest {
             size
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
-        }
-        if !self.event_json.is_empty() {
-            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.event_json) as u64;
         }
         {
             let val = self.stdin_mode.to_i32();
@@ -506,29 +518,31 @@ impl ::buffa::Message for SpawnRequest {
         if self.merge_stderr {
             size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
-        for v in &self.rlimits {
+        if self.rlimits.is_set() {
             let __slot = __cache.reserve();
-            let inner_size = v.compute_size(__cache);
+            let inner_size = self.rlimits.compute_size(__cache);
             __cache.set(__slot, inner_size);
             size
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
-        if self.groups_to_join != 0u32 {
-            size
-                += 1u64 + ::buffa::types::uint32_encoded_len(self.groups_to_join) as u64;
+        if self.clone_into_group {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
         if self.own_pid_namespace {
             size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
         if self.wants_return_value {
-            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
         if self.return_value_max_bytes != 0u64 {
             size
-                += 2u64
+                += 1u64
                     + ::buffa::types::uint64_encoded_len(self.return_value_max_bytes)
                         as u64;
+        }
+        if self.watch_changes {
+            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -559,59 +573,48 @@ impl ::buffa::Message for SpawnRequest {
         if self.gid != 0u32 {
             ::buffa::types::put_uint32_field(6u32, self.gid, buf);
         }
-        if !self.supplementary_gids.is_empty() {
-            let payload: u64 = self
-                .supplementary_gids
-                .iter()
-                .map(|&v| ::buffa::types::uint32_encoded_len(v) as u64)
-                .sum::<u64>();
-            ::buffa::types::put_len_delimited_header(7u32, payload, buf);
-            for &v in &self.supplementary_gids {
-                ::buffa::types::encode_uint32(v, buf);
-            }
-        }
         for v in &self.files {
             ::buffa::types::put_len_delimited_header(
-                8u32,
+                7u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
             v.write_to(__cache, buf);
-        }
-        if !self.event_json.is_empty() {
-            ::buffa::types::put_shared_bytes_field(9u32, &self.event_json, buf);
         }
         {
             let val = self.stdin_mode.to_i32();
             if val != 0 {
-                ::buffa::types::put_int32_field(10u32, val, buf);
+                ::buffa::types::put_int32_field(8u32, val, buf);
             }
         }
         if !self.stdin.is_empty() {
-            ::buffa::types::put_shared_bytes_field(11u32, &self.stdin, buf);
+            ::buffa::types::put_shared_bytes_field(9u32, &self.stdin, buf);
         }
         if self.merge_stderr {
-            ::buffa::types::put_bool_field(12u32, self.merge_stderr, buf);
+            ::buffa::types::put_bool_field(10u32, self.merge_stderr, buf);
         }
-        for v in &self.rlimits {
+        if self.rlimits.is_set() {
             ::buffa::types::put_len_delimited_header(
-                13u32,
+                11u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
-            v.write_to(__cache, buf);
+            self.rlimits.write_to(__cache, buf);
         }
-        if self.groups_to_join != 0u32 {
-            ::buffa::types::put_uint32_field(14u32, self.groups_to_join, buf);
+        if self.clone_into_group {
+            ::buffa::types::put_bool_field(12u32, self.clone_into_group, buf);
         }
         if self.own_pid_namespace {
-            ::buffa::types::put_bool_field(15u32, self.own_pid_namespace, buf);
+            ::buffa::types::put_bool_field(13u32, self.own_pid_namespace, buf);
         }
         if self.wants_return_value {
-            ::buffa::types::put_bool_field(16u32, self.wants_return_value, buf);
+            ::buffa::types::put_bool_field(14u32, self.wants_return_value, buf);
         }
         if self.return_value_max_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(17u32, self.return_value_max_bytes, buf);
+            ::buffa::types::put_uint64_field(15u32, self.return_value_max_bytes, buf);
+        }
+        if self.watch_changes {
+            ::buffa::types::put_bool_field(16u32, self.watch_changes, buf);
         }
     }
     fn merge_field(
@@ -676,46 +679,6 @@ impl ::buffa::Message for SpawnRequest {
                 self.gid = ::buffa::types::decode_uint32(buf)?;
             }
             7u32 => {
-                if tag.wire_type() == ::buffa::encoding::WireType::LengthDelimited {
-                    let len = ::buffa::encoding::decode_varint(buf)?;
-                    let len = usize::try_from(len)
-                        .map_err(|_| ::buffa::DecodeError::MessageTooLarge)?;
-                    if buf.remaining() < len {
-                        return ::core::result::Result::Err(
-                            ::buffa::DecodeError::UnexpectedEof,
-                        );
-                    }
-                    if buf.chunk().len() >= len {
-                        ::buffa::types::extend_packed_uint32(
-                            &buf.chunk()[..len],
-                            &mut self.supplementary_gids,
-                            len,
-                        )?;
-                        buf.advance(len);
-                    } else {
-                        self.supplementary_gids.reserve(len);
-                        let mut limited = buf.take(len);
-                        while limited.has_remaining() {
-                            self.supplementary_gids
-                                .push(::buffa::types::decode_uint32_packed(&mut limited)?);
-                        }
-                        let leftover = limited.remaining();
-                        if leftover > 0 {
-                            limited.advance(leftover);
-                        }
-                    }
-                } else if tag.wire_type() == ::buffa::encoding::WireType::Varint {
-                    self.supplementary_gids.push(::buffa::types::decode_uint32(buf)?);
-                } else {
-                    return ::core::result::Result::Err(
-                        ::buffa::encoding::wire_type_mismatch(
-                            tag,
-                            ::buffa::encoding::WireType::LengthDelimited,
-                        ),
-                    );
-                }
-            }
-            8u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
@@ -727,14 +690,7 @@ impl ::buffa::Message for SpawnRequest {
                 ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
                 self.files.push(elem);
             }
-            9u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_bytes(&mut self.event_json, buf)?;
-            }
-            10u32 => {
+            8u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
@@ -743,59 +699,65 @@ impl ::buffa::Message for SpawnRequest {
                     ::buffa::types::decode_int32(buf)?,
                 );
             }
-            11u32 => {
+            9u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_bytes(&mut self.stdin, buf)?;
             }
-            12u32 => {
+            10u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.merge_stderr = ::buffa::types::decode_bool(buf)?;
             }
-            13u32 => {
+            11u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
-                let mut elem = ::core::default::Default::default();
-                ctx.register_element_memory(
-                    ::buffa::__private::element_footprint(&elem),
+                ::buffa::Message::merge_length_delimited(
+                    self.rlimits.get_or_insert_default(),
+                    buf,
+                    ctx,
                 )?;
-                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
-                self.rlimits.push(elem);
             }
-            14u32 => {
+            12u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.groups_to_join = ::buffa::types::decode_uint32(buf)?;
+                self.clone_into_group = ::buffa::types::decode_bool(buf)?;
             }
-            15u32 => {
+            13u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.own_pid_namespace = ::buffa::types::decode_bool(buf)?;
             }
-            16u32 => {
+            14u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.wants_return_value = ::buffa::types::decode_bool(buf)?;
             }
-            17u32 => {
+            15u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.return_value_max_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
+            16u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.watch_changes = ::buffa::types::decode_bool(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -810,17 +772,16 @@ impl ::buffa::Message for SpawnRequest {
         self.cwd.clear();
         self.uid = 0u32;
         self.gid = 0u32;
-        self.supplementary_gids.clear();
         self.files.clear();
-        self.event_json.clear();
         self.stdin_mode = ::buffa::EnumValue::from(0);
         self.stdin.clear();
         self.merge_stderr = false;
-        self.rlimits.clear();
-        self.groups_to_join = 0u32;
+        self.rlimits = ::buffa::MessageField::none();
+        self.clone_into_group = false;
         self.own_pid_namespace = false;
         self.wants_return_value = false;
         self.return_value_max_bytes = 0u64;
+        self.watch_changes = false;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -831,12 +792,17 @@ pub struct Started {
     pub pid: u32,
     /// Field 2: `at_unix_ms`
     pub at_unix_ms: u64,
+    /// Files whose change time is later were changed by this execution, or beside it.
+    ///
+    /// Field 3: `changes_after_unix_ns`
+    pub changes_after_unix_ns: u64,
 }
 impl ::core::fmt::Debug for Started {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Started")
             .field("pid", &self.pid)
             .field("at_unix_ms", &self.at_unix_ms)
+            .field("changes_after_unix_ns", &self.changes_after_unix_ns)
             .finish()
     }
 }
@@ -873,6 +839,12 @@ impl ::buffa::Message for Started {
         if self.at_unix_ms != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.at_unix_ms) as u64;
         }
+        if self.changes_after_unix_ns != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.changes_after_unix_ns)
+                        as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -887,6 +859,9 @@ impl ::buffa::Message for Started {
         }
         if self.at_unix_ms != 0u64 {
             ::buffa::types::put_uint64_field(2u32, self.at_unix_ms, buf);
+        }
+        if self.changes_after_unix_ns != 0u64 {
+            ::buffa::types::put_uint64_field(3u32, self.changes_after_unix_ns, buf);
         }
     }
     fn merge_field(
@@ -914,6 +889,13 @@ impl ::buffa::Message for Started {
                 )?;
                 self.at_unix_ms = ::buffa::types::decode_uint64(buf)?;
             }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.changes_after_unix_ns = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -923,6 +905,7 @@ impl ::buffa::Message for Started {
     fn clear(&mut self) {
         self.pid = 0u32;
         self.at_unix_ms = 0u64;
+        self.changes_after_unix_ns = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -2328,29 +2311,33 @@ impl ::buffa::Message for CloseInputResponse {
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct ListChangedRequest {
-    /// Field 1: `execution_id`
-    pub execution_id: ::buffa::alloc::string::String,
     /// Absolute directories to look through.
     ///
-    /// Field 2: `roots`
+    /// Field 1: `roots`
     pub roots: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
-    /// Field 3: `max_files`
+    /// Field 2: `max_files`
     pub max_files: u32,
-    /// Field 4: `max_bytes`
+    /// Of all files together; those that do not fit are left out and the answer says so.
+    ///
+    /// Field 3: `max_bytes`
     pub max_bytes: u64,
     /// Hash the contents.
     ///
-    /// Field 5: `hash`
+    /// Field 4: `hash`
     pub hash: bool,
+    /// See Started.changes_after_unix_ns.
+    ///
+    /// Field 5: `since_unix_ns`
+    pub since_unix_ns: u64,
 }
 impl ::core::fmt::Debug for ListChangedRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("ListChangedRequest")
-            .field("execution_id", &self.execution_id)
             .field("roots", &self.roots)
             .field("max_files", &self.max_files)
             .field("max_bytes", &self.max_bytes)
             .field("hash", &self.hash)
+            .field("since_unix_ns", &self.since_unix_ns)
             .finish()
     }
 }
@@ -2381,9 +2368,6 @@ impl ::buffa::Message for ListChangedRequest {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         let mut size = 0u64;
-        if !self.execution_id.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.execution_id) as u64;
-        }
         for v in &self.roots {
             size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
         }
@@ -2396,6 +2380,9 @@ impl ::buffa::Message for ListChangedRequest {
         if self.hash {
             size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
+        if self.since_unix_ns != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.since_unix_ns) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -2405,20 +2392,20 @@ impl ::buffa::Message for ListChangedRequest {
     ) {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
-        if !self.execution_id.is_empty() {
-            ::buffa::types::put_string_field(1u32, &self.execution_id, buf);
-        }
         for v in &self.roots {
-            ::buffa::types::put_string_field(2u32, v, buf);
+            ::buffa::types::put_string_field(1u32, v, buf);
         }
         if self.max_files != 0u32 {
-            ::buffa::types::put_uint32_field(3u32, self.max_files, buf);
+            ::buffa::types::put_uint32_field(2u32, self.max_files, buf);
         }
         if self.max_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(4u32, self.max_bytes, buf);
+            ::buffa::types::put_uint64_field(3u32, self.max_bytes, buf);
         }
         if self.hash {
-            ::buffa::types::put_bool_field(5u32, self.hash, buf);
+            ::buffa::types::put_bool_field(4u32, self.hash, buf);
+        }
+        if self.since_unix_ns != 0u64 {
+            ::buffa::types::put_uint64_field(5u32, self.since_unix_ns, buf);
         }
     }
     fn merge_field(
@@ -2437,39 +2424,39 @@ impl ::buffa::Message for ListChangedRequest {
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
-                ::buffa::types::merge_string(&mut self.execution_id, buf)?;
-            }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
                 let __elem = ::buffa::types::decode_string(buf)?;
                 ctx.register_element_memory(
                     ::buffa::__private::element_footprint(&__elem),
                 )?;
                 self.roots.push(__elem);
             }
-            3u32 => {
+            2u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.max_files = ::buffa::types::decode_uint32(buf)?;
             }
-            4u32 => {
+            3u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.max_bytes = ::buffa::types::decode_uint64(buf)?;
             }
-            5u32 => {
+            4u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.hash = ::buffa::types::decode_bool(buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.since_unix_ns = ::buffa::types::decode_uint64(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -2478,11 +2465,11 @@ impl ::buffa::Message for ListChangedRequest {
         ::core::result::Result::Ok(())
     }
     fn clear(&mut self) {
-        self.execution_id.clear();
         self.roots.clear();
         self.max_files = 0u32;
         self.max_bytes = 0u64;
         self.hash = false;
+        self.since_unix_ns = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]

@@ -232,144 +232,6 @@ impl ::buffa::Enumeration for Level {
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(i32)]
-pub enum Kind {
-    KIND_UNSPECIFIED = 0i32,
-    KIND_SCRIPT = 1i32,
-    KIND_HANDLER = 2i32,
-    KIND_COMMAND = 3i32,
-}
-impl Kind {
-    ///Idiomatic alias for [`Self::KIND_UNSPECIFIED`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Unspecified: Self = Self::KIND_UNSPECIFIED;
-    ///Idiomatic alias for [`Self::KIND_SCRIPT`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Script: Self = Self::KIND_SCRIPT;
-    ///Idiomatic alias for [`Self::KIND_HANDLER`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Handler: Self = Self::KIND_HANDLER;
-    ///Idiomatic alias for [`Self::KIND_COMMAND`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Command: Self = Self::KIND_COMMAND;
-}
-impl ::core::default::Default for Kind {
-    fn default() -> Self {
-        Self::KIND_UNSPECIFIED
-    }
-}
-impl ::buffa::Enumeration for Kind {
-    fn from_i32(value: i32) -> ::core::option::Option<Self> {
-        match value {
-            0i32 => ::core::option::Option::Some(Self::KIND_UNSPECIFIED),
-            1i32 => ::core::option::Option::Some(Self::KIND_SCRIPT),
-            2i32 => ::core::option::Option::Some(Self::KIND_HANDLER),
-            3i32 => ::core::option::Option::Some(Self::KIND_COMMAND),
-            _ => ::core::option::Option::None,
-        }
-    }
-    fn to_i32(&self) -> i32 {
-        *self as i32
-    }
-    fn proto_name(&self) -> &'static str {
-        match self {
-            Self::KIND_UNSPECIFIED => "KIND_UNSPECIFIED",
-            Self::KIND_SCRIPT => "KIND_SCRIPT",
-            Self::KIND_HANDLER => "KIND_HANDLER",
-            Self::KIND_COMMAND => "KIND_COMMAND",
-        }
-    }
-    fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
-        match name {
-            "KIND_UNSPECIFIED" => ::core::option::Option::Some(Self::KIND_UNSPECIFIED),
-            "KIND_SCRIPT" => ::core::option::Option::Some(Self::KIND_SCRIPT),
-            "KIND_HANDLER" => ::core::option::Option::Some(Self::KIND_HANDLER),
-            "KIND_COMMAND" => ::core::option::Option::Some(Self::KIND_COMMAND),
-            _ => ::core::option::Option::None,
-        }
-    }
-    fn values() -> &'static [Self] {
-        &[
-            Self::KIND_UNSPECIFIED,
-            Self::KIND_SCRIPT,
-            Self::KIND_HANDLER,
-            Self::KIND_COMMAND,
-        ]
-    }
-}
-#[allow(non_camel_case_types)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(i32)]
-pub enum Language {
-    LANGUAGE_UNSPECIFIED = 0i32,
-    LANGUAGE_PYTHON = 1i32,
-    LANGUAGE_JAVASCRIPT = 2i32,
-    LANGUAGE_BASH = 3i32,
-}
-impl Language {
-    ///Idiomatic alias for [`Self::LANGUAGE_UNSPECIFIED`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Unspecified: Self = Self::LANGUAGE_UNSPECIFIED;
-    ///Idiomatic alias for [`Self::LANGUAGE_PYTHON`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Python: Self = Self::LANGUAGE_PYTHON;
-    ///Idiomatic alias for [`Self::LANGUAGE_JAVASCRIPT`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Javascript: Self = Self::LANGUAGE_JAVASCRIPT;
-    ///Idiomatic alias for [`Self::LANGUAGE_BASH`]; `Debug` prints the variant name.
-    #[allow(non_upper_case_globals)]
-    pub const Bash: Self = Self::LANGUAGE_BASH;
-}
-impl ::core::default::Default for Language {
-    fn default() -> Self {
-        Self::LANGUAGE_UNSPECIFIED
-    }
-}
-impl ::buffa::Enumeration for Language {
-    fn from_i32(value: i32) -> ::core::option::Option<Self> {
-        match value {
-            0i32 => ::core::option::Option::Some(Self::LANGUAGE_UNSPECIFIED),
-            1i32 => ::core::option::Option::Some(Self::LANGUAGE_PYTHON),
-            2i32 => ::core::option::Option::Some(Self::LANGUAGE_JAVASCRIPT),
-            3i32 => ::core::option::Option::Some(Self::LANGUAGE_BASH),
-            _ => ::core::option::Option::None,
-        }
-    }
-    fn to_i32(&self) -> i32 {
-        *self as i32
-    }
-    fn proto_name(&self) -> &'static str {
-        match self {
-            Self::LANGUAGE_UNSPECIFIED => "LANGUAGE_UNSPECIFIED",
-            Self::LANGUAGE_PYTHON => "LANGUAGE_PYTHON",
-            Self::LANGUAGE_JAVASCRIPT => "LANGUAGE_JAVASCRIPT",
-            Self::LANGUAGE_BASH => "LANGUAGE_BASH",
-        }
-    }
-    fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
-        match name {
-            "LANGUAGE_UNSPECIFIED" => {
-                ::core::option::Option::Some(Self::LANGUAGE_UNSPECIFIED)
-            }
-            "LANGUAGE_PYTHON" => ::core::option::Option::Some(Self::LANGUAGE_PYTHON),
-            "LANGUAGE_JAVASCRIPT" => {
-                ::core::option::Option::Some(Self::LANGUAGE_JAVASCRIPT)
-            }
-            "LANGUAGE_BASH" => ::core::option::Option::Some(Self::LANGUAGE_BASH),
-            _ => ::core::option::Option::None,
-        }
-    }
-    fn values() -> &'static [Self] {
-        &[
-            Self::LANGUAGE_UNSPECIFIED,
-            Self::LANGUAGE_PYTHON,
-            Self::LANGUAGE_JAVASCRIPT,
-            Self::LANGUAGE_BASH,
-        ]
-    }
-}
-#[allow(non_camel_case_types)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(i32)]
 pub enum Stream {
     STREAM_UNSPECIFIED = 0i32,
     STREAM_STDOUT = 1i32,
@@ -1491,18 +1353,12 @@ pub struct SandboxLimits {
     pub cpu_millis: u32,
     /// Field 3: `processes`
     pub processes: u32,
-    /// Everything that can be written, all file systems together.
+    /// Everything that can be written, all places together.
     ///
     /// Field 4: `disk_bytes`
     pub disk_bytes: u64,
     /// Field 5: `inodes`
     pub inodes: u64,
-    /// Parts of disk_bytes.
-    ///
-    /// Field 6: `tmp_bytes`
-    pub tmp_bytes: u64,
-    /// Field 7: `shm_bytes`
-    pub shm_bytes: u64,
 }
 impl ::core::fmt::Debug for SandboxLimits {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1512,8 +1368,6 @@ impl ::core::fmt::Debug for SandboxLimits {
             .field("processes", &self.processes)
             .field("disk_bytes", &self.disk_bytes)
             .field("inodes", &self.inodes)
-            .field("tmp_bytes", &self.tmp_bytes)
-            .field("shm_bytes", &self.shm_bytes)
             .finish()
     }
 }
@@ -1559,12 +1413,6 @@ impl ::buffa::Message for SandboxLimits {
         if self.inodes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.inodes) as u64;
         }
-        if self.tmp_bytes != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.tmp_bytes) as u64;
-        }
-        if self.shm_bytes != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.shm_bytes) as u64;
-        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -1588,12 +1436,6 @@ impl ::buffa::Message for SandboxLimits {
         }
         if self.inodes != 0u64 {
             ::buffa::types::put_uint64_field(5u32, self.inodes, buf);
-        }
-        if self.tmp_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(6u32, self.tmp_bytes, buf);
-        }
-        if self.shm_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(7u32, self.shm_bytes, buf);
         }
     }
     fn merge_field(
@@ -1642,20 +1484,6 @@ impl ::buffa::Message for SandboxLimits {
                 )?;
                 self.inodes = ::buffa::types::decode_uint64(buf)?;
             }
-            6u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.tmp_bytes = ::buffa::types::decode_uint64(buf)?;
-            }
-            7u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.shm_bytes = ::buffa::types::decode_uint64(buf)?;
-            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -1668,136 +1496,6 @@ impl ::buffa::Message for SandboxLimits {
         self.processes = 0u32;
         self.disk_bytes = 0u64;
         self.inodes = 0u64;
-        self.tmp_bytes = 0u64;
-        self.shm_bytes = 0u64;
-    }
-}
-/// One cgroup hierarchy in which the sandbox has its group.
-#[derive(Clone, PartialEq, Default)]
-pub struct CgroupRoot {
-    /// Absolute path of the sandbox's own group.
-    ///
-    /// Field 1: `path`
-    pub path: ::buffa::alloc::string::String,
-    /// Controllers to use there; empty in the v2 tree of a hybrid host (freeze and kill only).
-    ///
-    /// Field 2: `controllers`
-    pub controllers: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
-    /// True for a v2 tree.
-    ///
-    /// Field 3: `unified`
-    pub unified: bool,
-}
-impl ::core::fmt::Debug for CgroupRoot {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("CgroupRoot")
-            .field("path", &self.path)
-            .field("controllers", &self.controllers)
-            .field("unified", &self.unified)
-            .finish()
-    }
-}
-impl CgroupRoot {
-    /// Protobuf type URL for this message, for use with `Any::pack` and
-    /// `Any::unpack_if`.
-    ///
-    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
-    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.CgroupRoot";
-}
-::buffa::impl_default_instance!(CgroupRoot);
-impl ::buffa::MessageName for CgroupRoot {
-    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
-    const NAME: &'static str = "CgroupRoot";
-    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.CgroupRoot";
-    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.CgroupRoot";
-}
-impl ::buffa::Message for CgroupRoot {
-    /// Returns the total encoded size in bytes.
-    ///
-    /// Accumulates in `u64` (which cannot overflow for in-memory
-    /// data) and saturates to `u32` at return, so a message whose
-    /// encoded size exceeds the 2 GiB protobuf limit yields a value
-    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
-    /// points reject, never a silently wrapped size.
-    #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        let mut size = 0u64;
-        if !self.path.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.path) as u64;
-        }
-        for v in &self.controllers {
-            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
-        }
-        if self.unified {
-            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
-        }
-        ::buffa::saturate_size(size)
-    }
-    fn write_to(
-        &self,
-        _cache: &mut ::buffa::SizeCache,
-        buf: &mut impl ::buffa::EncodeSink,
-    ) {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        if !self.path.is_empty() {
-            ::buffa::types::put_string_field(1u32, &self.path, buf);
-        }
-        for v in &self.controllers {
-            ::buffa::types::put_string_field(2u32, v, buf);
-        }
-        if self.unified {
-            ::buffa::types::put_bool_field(3u32, self.unified, buf);
-        }
-    }
-    fn merge_field(
-        &mut self,
-        tag: ::buffa::encoding::Tag,
-        buf: &mut impl ::buffa::bytes::Buf,
-        ctx: ::buffa::DecodeContext<'_>,
-    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
-        #[allow(unused_imports)]
-        use ::buffa::bytes::Buf as _;
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        match tag.field_number() {
-            1u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.path, buf)?;
-            }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                let __elem = ::buffa::types::decode_string(buf)?;
-                ctx.register_element_memory(
-                    ::buffa::__private::element_footprint(&__elem),
-                )?;
-                self.controllers.push(__elem);
-            }
-            3u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.unified = ::buffa::types::decode_bool(buf)?;
-            }
-            _ => {
-                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
-            }
-        }
-        ::core::result::Result::Ok(())
-    }
-    fn clear(&mut self) {
-        self.path.clear();
-        self.controllers.clear();
-        self.unified = false;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -1821,34 +1519,22 @@ pub struct SandboxSpec {
         ::buffa::alloc::string::String,
         ::buffa::alloc::string::String,
     >,
-    /// Claimed place on this host: gives ids and groups.
+    /// First host id of the ranges that slots hand out, where we are root.
     ///
-    /// Field 9: `slot`
-    pub slot: u32,
-    /// First host id of the range, and how many; 1 maps a single id.
+    /// Field 9: `id_base`
+    pub id_base: u32,
+    /// Where to begin looking for a free slot.
     ///
-    /// Field 10: `uid_base`
-    pub uid_base: u32,
-    /// Field 11: `id_count`
-    pub id_count: u32,
-    /// Field 12: `cgroups`
-    pub cgroups: ::buffa::alloc::vec::Vec<CgroupRoot>,
-    /// Field 13: `landlock`
-    pub landlock: bool,
-    /// Limits that were asked for by name: with level `none` they refuse the boot.
+    /// Field 10: `slot_hint`
+    pub slot_hint: u32,
+    /// Our own directory on this host: slots, and a place to build on.
     ///
-    /// Field 14: `explicit`
-    pub explicit: ::buffa::alloc::vec::Vec<::buffa::EnumValue<LimitKind>>,
-    /// Field 15: `allow_unenforced`
-    pub allow_unenforced: bool,
-    /// Refuse the boot unless the kernel itself enforces every limit.
-    ///
-    /// Field 16: `require_kernel`
-    pub require_kernel: bool,
-    /// Directory of the sandbox's own state on the host, owned by the caller.
-    ///
-    /// Field 17: `state_directory`
+    /// Field 11: `state_directory`
     pub state_directory: ::buffa::alloc::string::String,
+    /// Memory that all sandboxes together may use; 0 leaves what is set.
+    ///
+    /// Field 12: `ceiling_bytes`
+    pub ceiling_bytes: u64,
 }
 impl ::core::fmt::Debug for SandboxSpec {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1861,15 +1547,10 @@ impl ::core::fmt::Debug for SandboxSpec {
             .field("limits", &self.limits)
             .field("hostname", &self.hostname)
             .field("env", &self.env)
-            .field("slot", &self.slot)
-            .field("uid_base", &self.uid_base)
-            .field("id_count", &self.id_count)
-            .field("cgroups", &self.cgroups)
-            .field("landlock", &self.landlock)
-            .field("explicit", &self.explicit)
-            .field("allow_unenforced", &self.allow_unenforced)
-            .field("require_kernel", &self.require_kernel)
+            .field("id_base", &self.id_base)
+            .field("slot_hint", &self.slot_hint)
             .field("state_directory", &self.state_directory)
+            .field("ceiling_bytes", &self.ceiling_bytes)
             .finish()
     }
 }
@@ -1945,44 +1626,19 @@ impl ::buffa::Message for SandboxSpec {
                 ::buffa::map_codec::Str,
                 _,
             >(&self.env, 1u64);
-        if self.slot != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.slot) as u64;
+        if self.id_base != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.id_base) as u64;
         }
-        if self.uid_base != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.uid_base) as u64;
-        }
-        if self.id_count != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.id_count) as u64;
-        }
-        for v in &self.cgroups {
-            let __slot = __cache.reserve();
-            let inner_size = v.compute_size(__cache);
-            __cache.set(__slot, inner_size);
-            size
-                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
-                    + inner_size as u64;
-        }
-        if self.landlock {
-            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
-        }
-        if !self.explicit.is_empty() {
-            let payload: u64 = self
-                .explicit
-                .iter()
-                .map(|v| ::buffa::types::int32_encoded_len(v.to_i32()) as u64)
-                .sum::<u64>();
-            size += 1u64 + ::buffa::encoding::varint_len(payload) as u64 + payload;
-        }
-        if self.allow_unenforced {
-            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
-        }
-        if self.require_kernel {
-            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        if self.slot_hint != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.slot_hint) as u64;
         }
         if !self.state_directory.is_empty() {
             size
-                += 2u64
+                += 1u64
                     + ::buffa::types::string_encoded_len(&self.state_directory) as u64;
+        }
+        if self.ceiling_bytes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.ceiling_bytes) as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -2037,45 +1693,17 @@ impl ::buffa::Message for SandboxSpec {
             ::buffa::map_codec::Str,
             _,
         >(&self.env, 8u32, buf);
-        if self.slot != 0u32 {
-            ::buffa::types::put_uint32_field(9u32, self.slot, buf);
+        if self.id_base != 0u32 {
+            ::buffa::types::put_uint32_field(9u32, self.id_base, buf);
         }
-        if self.uid_base != 0u32 {
-            ::buffa::types::put_uint32_field(10u32, self.uid_base, buf);
-        }
-        if self.id_count != 0u32 {
-            ::buffa::types::put_uint32_field(11u32, self.id_count, buf);
-        }
-        for v in &self.cgroups {
-            ::buffa::types::put_len_delimited_header(
-                12u32,
-                u64::from(__cache.consume_next()),
-                buf,
-            );
-            v.write_to(__cache, buf);
-        }
-        if self.landlock {
-            ::buffa::types::put_bool_field(13u32, self.landlock, buf);
-        }
-        if !self.explicit.is_empty() {
-            let payload: u64 = self
-                .explicit
-                .iter()
-                .map(|v| ::buffa::types::int32_encoded_len(v.to_i32()) as u64)
-                .sum::<u64>();
-            ::buffa::types::put_len_delimited_header(14u32, payload, buf);
-            for v in &self.explicit {
-                ::buffa::types::encode_int32(v.to_i32(), buf);
-            }
-        }
-        if self.allow_unenforced {
-            ::buffa::types::put_bool_field(15u32, self.allow_unenforced, buf);
-        }
-        if self.require_kernel {
-            ::buffa::types::put_bool_field(16u32, self.require_kernel, buf);
+        if self.slot_hint != 0u32 {
+            ::buffa::types::put_uint32_field(10u32, self.slot_hint, buf);
         }
         if !self.state_directory.is_empty() {
-            ::buffa::types::put_string_field(17u32, &self.state_directory, buf);
+            ::buffa::types::put_string_field(11u32, &self.state_directory, buf);
+        }
+        if self.ceiling_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(12u32, self.ceiling_bytes, buf);
         }
     }
     fn merge_field(
@@ -2169,99 +1797,28 @@ impl ::buffa::Message for SandboxSpec {
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.slot = ::buffa::types::decode_uint32(buf)?;
+                self.id_base = ::buffa::types::decode_uint32(buf)?;
             }
             10u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.uid_base = ::buffa::types::decode_uint32(buf)?;
+                self.slot_hint = ::buffa::types::decode_uint32(buf)?;
             }
             11u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.id_count = ::buffa::types::decode_uint32(buf)?;
-            }
-            12u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                let mut elem = ::core::default::Default::default();
-                ctx.register_element_memory(
-                    ::buffa::__private::element_footprint(&elem),
-                )?;
-                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
-                self.cgroups.push(elem);
-            }
-            13u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.landlock = ::buffa::types::decode_bool(buf)?;
-            }
-            14u32 => {
-                if tag.wire_type() == ::buffa::encoding::WireType::LengthDelimited {
-                    let len = ::buffa::encoding::decode_varint(buf)?;
-                    let len = usize::try_from(len)
-                        .map_err(|_| ::buffa::DecodeError::MessageTooLarge)?;
-                    if buf.remaining() < len {
-                        return ::core::result::Result::Err(
-                            ::buffa::DecodeError::UnexpectedEof,
-                        );
-                    }
-                    self.explicit.reserve(len);
-                    let mut limited = buf.take(len);
-                    while limited.has_remaining() {
-                        self.explicit
-                            .push(
-                                ::buffa::EnumValue::from(
-                                    ::buffa::types::decode_int32_packed(&mut limited)?,
-                                ),
-                            );
-                    }
-                    let leftover = limited.remaining();
-                    if leftover > 0 {
-                        limited.advance(leftover);
-                    }
-                } else if tag.wire_type() == ::buffa::encoding::WireType::Varint {
-                    self.explicit
-                        .push(
-                            ::buffa::EnumValue::from(::buffa::types::decode_int32(buf)?),
-                        );
-                } else {
-                    return ::core::result::Result::Err(
-                        ::buffa::encoding::wire_type_mismatch(
-                            tag,
-                            ::buffa::encoding::WireType::LengthDelimited,
-                        ),
-                    );
-                }
-            }
-            15u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.allow_unenforced = ::buffa::types::decode_bool(buf)?;
-            }
-            16u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.require_kernel = ::buffa::types::decode_bool(buf)?;
-            }
-            17u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_string(&mut self.state_directory, buf)?;
+            }
+            12u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.ceiling_bytes = ::buffa::types::decode_uint64(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -2278,15 +1835,10 @@ impl ::buffa::Message for SandboxSpec {
         self.limits = ::buffa::MessageField::none();
         self.hostname.clear();
         ::buffa::map_codec::MapStorage::storage_clear(&mut self.env);
-        self.slot = 0u32;
-        self.uid_base = 0u32;
-        self.id_count = 0u32;
-        self.cgroups.clear();
-        self.landlock = false;
-        self.explicit.clear();
-        self.allow_unenforced = false;
-        self.require_kernel = false;
+        self.id_base = 0u32;
+        self.slot_hint = 0u32;
         self.state_directory.clear();
+        self.ceiling_bytes = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -2666,8 +2218,24 @@ pub struct Booted {
     ///
     /// Field 3: `agent_pid`
     pub agent_pid: u32,
-    /// Field 4: `landlock`
-    pub landlock: bool,
+    /// Version of Landlock in use; 0 where there is none.
+    ///
+    /// Field 4: `landlock_abi`
+    pub landlock_abi: u32,
+    /// The claimed place on this host.
+    ///
+    /// Field 5: `slot`
+    pub slot: u32,
+    /// Host ids of the code's user and of the agent.
+    ///
+    /// Field 6: `user_host_id`
+    pub user_host_id: u32,
+    /// Field 7: `agent_host_id`
+    pub agent_host_id: u32,
+    /// Ids that are mapped; 1 when there was but one to have.
+    ///
+    /// Field 8: `id_count`
+    pub id_count: u32,
 }
 impl ::core::fmt::Debug for Booted {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -2675,7 +2243,11 @@ impl ::core::fmt::Debug for Booted {
             .field("enforcement", &self.enforcement)
             .field("timings", &self.timings)
             .field("agent_pid", &self.agent_pid)
-            .field("landlock", &self.landlock)
+            .field("landlock_abi", &self.landlock_abi)
+            .field("slot", &self.slot)
+            .field("user_host_id", &self.user_host_id)
+            .field("agent_host_id", &self.agent_host_id)
+            .field("id_count", &self.id_count)
             .finish()
     }
 }
@@ -2725,8 +2297,20 @@ impl ::buffa::Message for Booted {
         if self.agent_pid != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.agent_pid) as u64;
         }
-        if self.landlock {
-            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        if self.landlock_abi != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.landlock_abi) as u64;
+        }
+        if self.slot != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.slot) as u64;
+        }
+        if self.user_host_id != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.user_host_id) as u64;
+        }
+        if self.agent_host_id != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.agent_host_id) as u64;
+        }
+        if self.id_count != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.id_count) as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -2756,8 +2340,20 @@ impl ::buffa::Message for Booted {
         if self.agent_pid != 0u32 {
             ::buffa::types::put_uint32_field(3u32, self.agent_pid, buf);
         }
-        if self.landlock {
-            ::buffa::types::put_bool_field(4u32, self.landlock, buf);
+        if self.landlock_abi != 0u32 {
+            ::buffa::types::put_uint32_field(4u32, self.landlock_abi, buf);
+        }
+        if self.slot != 0u32 {
+            ::buffa::types::put_uint32_field(5u32, self.slot, buf);
+        }
+        if self.user_host_id != 0u32 {
+            ::buffa::types::put_uint32_field(6u32, self.user_host_id, buf);
+        }
+        if self.agent_host_id != 0u32 {
+            ::buffa::types::put_uint32_field(7u32, self.agent_host_id, buf);
+        }
+        if self.id_count != 0u32 {
+            ::buffa::types::put_uint32_field(8u32, self.id_count, buf);
         }
     }
     fn merge_field(
@@ -2807,7 +2403,35 @@ impl ::buffa::Message for Booted {
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.landlock = ::buffa::types::decode_bool(buf)?;
+                self.landlock_abi = ::buffa::types::decode_uint32(buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.slot = ::buffa::types::decode_uint32(buf)?;
+            }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.user_host_id = ::buffa::types::decode_uint32(buf)?;
+            }
+            7u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.agent_host_id = ::buffa::types::decode_uint32(buf)?;
+            }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.id_count = ::buffa::types::decode_uint32(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -2819,7 +2443,11 @@ impl ::buffa::Message for Booted {
         self.enforcement.clear();
         self.timings.clear();
         self.agent_pid = 0u32;
-        self.landlock = false;
+        self.landlock_abi = 0u32;
+        self.slot = 0u32;
+        self.user_host_id = 0u32;
+        self.agent_host_id = 0u32;
+        self.id_count = 0u32;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -2978,8 +2606,6 @@ pub mod boot_response {
 /// A file to be put there before the start; parents are created.
 #[derive(Clone, PartialEq, Default)]
 pub struct File {
-    /// Absolute, or relative to the working directory.
-    ///
     /// Field 1: `path`
     pub path: ::buffa::alloc::string::String,
     /// Permission bits; 0 means 0644.
@@ -3097,6 +2723,7 @@ impl ::buffa::Message for File {
         self.data.clear();
     }
 }
+/// Of one execution, within those of the sandbox; 0 is no limit of its own.
 #[derive(Clone, PartialEq, Default)]
 pub struct ExecutionLimits {
     /// Field 1: `timeout_ms`
@@ -3117,6 +2744,10 @@ pub struct ExecutionLimits {
     pub output_kill_bytes: u64,
     /// Field 7: `open_files`
     pub open_files: u32,
+    /// How much of the kept output is its beginning; the rest is its end.
+    ///
+    /// Field 8: `output_head_bytes`
+    pub output_head_bytes: u64,
 }
 impl ::core::fmt::Debug for ExecutionLimits {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -3128,6 +2759,7 @@ impl ::core::fmt::Debug for ExecutionLimits {
             .field("output_bytes", &self.output_bytes)
             .field("output_kill_bytes", &self.output_kill_bytes)
             .field("open_files", &self.open_files)
+            .field("output_head_bytes", &self.output_head_bytes)
             .finish()
     }
 }
@@ -3181,6 +2813,11 @@ impl ::buffa::Message for ExecutionLimits {
         if self.open_files != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.open_files) as u64;
         }
+        if self.output_head_bytes != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.output_head_bytes) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3210,6 +2847,9 @@ impl ::buffa::Message for ExecutionLimits {
         }
         if self.open_files != 0u32 {
             ::buffa::types::put_uint32_field(7u32, self.open_files, buf);
+        }
+        if self.output_head_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(8u32, self.output_head_bytes, buf);
         }
     }
     fn merge_field(
@@ -3272,6 +2912,13 @@ impl ::buffa::Message for ExecutionLimits {
                 )?;
                 self.open_files = ::buffa::types::decode_uint32(buf)?;
             }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.output_head_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3286,8 +2933,10 @@ impl ::buffa::Message for ExecutionLimits {
         self.output_bytes = 0u64;
         self.output_kill_bytes = 0u64;
         self.open_files = 0u32;
+        self.output_head_bytes = 0u64;
     }
 }
+/// Everything is resolved: the supervisor and the agent know nothing of languages.
 #[derive(Clone, PartialEq, Default)]
 pub struct StartExecution {
     /// Field 1: `execution_id`
@@ -3296,43 +2945,41 @@ pub struct StartExecution {
     pub incarnation: u64,
     /// Field 3: `token`
     pub token: u64,
-    /// Field 4: `kind`
-    pub kind: ::buffa::EnumValue<Kind>,
-    /// Field 5: `language`
-    pub language: ::buffa::EnumValue<Language>,
-    /// For commands: program and arguments. Otherwise: arguments of the script.
+    /// A program name without a slash is looked for in PATH of env.
     ///
-    /// Field 6: `argv`
+    /// Field 4: `argv`
     pub argv: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
-    /// Field 7: `files`
+    /// Absolute paths below /run/sandkeep/EXECUTION_ID.
+    ///
+    /// Field 5: `files`
     pub files: ::buffa::alloc::vec::Vec<File>,
-    /// Field 8: `code`
-    pub code: ::buffa::alloc::vec::Vec<u8>,
-    /// What tracebacks call the code.
-    ///
-    /// Field 9: `code_name`
-    pub code_name: ::buffa::alloc::string::String,
-    /// JSON text handed to a handler.
-    ///
-    /// Field 10: `event_json`
-    pub event_json: ::buffa::alloc::vec::Vec<u8>,
-    /// Field 11: `env`
+    /// Field 6: `env`
     pub env: ::buffa::alloc::collections::BTreeMap<
         ::buffa::alloc::string::String,
         ::buffa::alloc::string::String,
     >,
-    /// Field 12: `cwd`
+    /// Field 7: `cwd`
     pub cwd: ::buffa::alloc::string::String,
-    /// Field 13: `user`
-    pub user: ::buffa::alloc::string::String,
-    /// Field 14: `merge_stderr`
+    /// Field 8: `uid`
+    pub uid: u32,
+    /// Field 9: `gid`
+    pub gid: u32,
+    /// Field 10: `merge_stderr`
     pub merge_stderr: bool,
-    /// Field 15: `limits`
+    /// Field 11: `limits`
     pub limits: ::buffa::MessageField<ExecutionLimits, ::buffa::Inline<ExecutionLimits>>,
-    /// Look for new and changed files at the end.
+    /// Look below these directories for new and changed files at the end.
     ///
-    /// Field 18: `artifacts`
-    pub artifacts: bool,
+    /// Field 14: `artifact_roots`
+    pub artifact_roots: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
+    /// Field 15: `artifact_max_files`
+    pub artifact_max_files: u32,
+    /// Field 16: `artifact_max_bytes`
+    pub artifact_max_bytes: u64,
+    /// Size up to which a handler's result is taken; 0 when none is expected.
+    ///
+    /// Field 17: `return_value_max_bytes`
+    pub return_value_max_bytes: u64,
     pub stdin: ::core::option::Option<__buffa::oneof::start_execution::Stdin>,
 }
 impl ::core::fmt::Debug for StartExecution {
@@ -3341,19 +2988,18 @@ impl ::core::fmt::Debug for StartExecution {
             .field("execution_id", &self.execution_id)
             .field("incarnation", &self.incarnation)
             .field("token", &self.token)
-            .field("kind", &self.kind)
-            .field("language", &self.language)
             .field("argv", &self.argv)
             .field("files", &self.files)
-            .field("code", &self.code)
-            .field("code_name", &self.code_name)
-            .field("event_json", &self.event_json)
             .field("env", &self.env)
             .field("cwd", &self.cwd)
-            .field("user", &self.user)
+            .field("uid", &self.uid)
+            .field("gid", &self.gid)
             .field("merge_stderr", &self.merge_stderr)
             .field("limits", &self.limits)
-            .field("artifacts", &self.artifacts)
+            .field("artifact_roots", &self.artifact_roots)
+            .field("artifact_max_files", &self.artifact_max_files)
+            .field("artifact_max_bytes", &self.artifact_max_bytes)
+            .field("return_value_max_bytes", &self.return_value_max_bytes)
             .field("stdin", &self.stdin)
             .finish()
     }
@@ -3394,18 +3040,6 @@ impl ::buffa::Message for StartExecution {
         if self.token != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.token) as u64;
         }
-        {
-            let val = self.kind.to_i32();
-            if val != 0 {
-                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
-            }
-        }
-        {
-            let val = self.language.to_i32();
-            if val != 0 {
-                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
-            }
-        }
         for v in &self.argv {
             size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
         }
@@ -3417,15 +3051,6 @@ impl ::buffa::Message for StartExecution {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
-        if !self.code.is_empty() {
-            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.code) as u64;
-        }
-        if !self.code_name.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.code_name) as u64;
-        }
-        if !self.event_json.is_empty() {
-            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.event_json) as u64;
-        }
         size
             += ::buffa::map_codec::field_len::<
                 ::buffa::map_codec::Str,
@@ -3435,8 +3060,11 @@ impl ::buffa::Message for StartExecution {
         if !self.cwd.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.cwd) as u64;
         }
-        if !self.user.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.user) as u64;
+        if self.uid != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.uid) as u64;
+        }
+        if self.gid != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.gid) as u64;
         }
         if self.merge_stderr {
             size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
@@ -3452,15 +3080,31 @@ impl ::buffa::Message for StartExecution {
         if let ::core::option::Option::Some(ref v) = self.stdin {
             match v {
                 __buffa::oneof::start_execution::Stdin::StdinBytes(x) => {
-                    size += 2u64 + ::buffa::types::bytes_encoded_len(x) as u64;
+                    size += 1u64 + ::buffa::types::bytes_encoded_len(x) as u64;
                 }
                 __buffa::oneof::start_execution::Stdin::StdinOpen(_x) => {
-                    size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+                    size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
                 }
             }
         }
-        if self.artifacts {
-            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        for v in &self.artifact_roots {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        if self.artifact_max_files != 0u32 {
+            size
+                += 1u64
+                    + ::buffa::types::uint32_encoded_len(self.artifact_max_files) as u64;
+        }
+        if self.artifact_max_bytes != 0u64 {
+            size
+                += 2u64
+                    + ::buffa::types::uint64_encoded_len(self.artifact_max_bytes) as u64;
+        }
+        if self.return_value_max_bytes != 0u64 {
+            size
+                += 2u64
+                    + ::buffa::types::uint64_encoded_len(self.return_value_max_bytes)
+                        as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -3480,55 +3124,37 @@ impl ::buffa::Message for StartExecution {
         if self.token != 0u64 {
             ::buffa::types::put_uint64_field(3u32, self.token, buf);
         }
-        {
-            let val = self.kind.to_i32();
-            if val != 0 {
-                ::buffa::types::put_int32_field(4u32, val, buf);
-            }
-        }
-        {
-            let val = self.language.to_i32();
-            if val != 0 {
-                ::buffa::types::put_int32_field(5u32, val, buf);
-            }
-        }
         for v in &self.argv {
-            ::buffa::types::put_string_field(6u32, v, buf);
+            ::buffa::types::put_string_field(4u32, v, buf);
         }
         for v in &self.files {
             ::buffa::types::put_len_delimited_header(
-                7u32,
+                5u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
             v.write_to(__cache, buf);
         }
-        if !self.code.is_empty() {
-            ::buffa::types::put_shared_bytes_field(8u32, &self.code, buf);
-        }
-        if !self.code_name.is_empty() {
-            ::buffa::types::put_string_field(9u32, &self.code_name, buf);
-        }
-        if !self.event_json.is_empty() {
-            ::buffa::types::put_shared_bytes_field(10u32, &self.event_json, buf);
-        }
         ::buffa::map_codec::write_field::<
             ::buffa::map_codec::Str,
             ::buffa::map_codec::Str,
             _,
-        >(&self.env, 11u32, buf);
+        >(&self.env, 6u32, buf);
         if !self.cwd.is_empty() {
-            ::buffa::types::put_string_field(12u32, &self.cwd, buf);
+            ::buffa::types::put_string_field(7u32, &self.cwd, buf);
         }
-        if !self.user.is_empty() {
-            ::buffa::types::put_string_field(13u32, &self.user, buf);
+        if self.uid != 0u32 {
+            ::buffa::types::put_uint32_field(8u32, self.uid, buf);
+        }
+        if self.gid != 0u32 {
+            ::buffa::types::put_uint32_field(9u32, self.gid, buf);
         }
         if self.merge_stderr {
-            ::buffa::types::put_bool_field(14u32, self.merge_stderr, buf);
+            ::buffa::types::put_bool_field(10u32, self.merge_stderr, buf);
         }
         if self.limits.is_set() {
             ::buffa::types::put_len_delimited_header(
-                15u32,
+                11u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
@@ -3537,15 +3163,24 @@ impl ::buffa::Message for StartExecution {
         if let ::core::option::Option::Some(ref v) = self.stdin {
             match v {
                 __buffa::oneof::start_execution::Stdin::StdinBytes(x) => {
-                    ::buffa::types::put_shared_bytes_field(16u32, x, buf);
+                    ::buffa::types::put_shared_bytes_field(12u32, x, buf);
                 }
                 __buffa::oneof::start_execution::Stdin::StdinOpen(x) => {
-                    ::buffa::types::put_bool_field(17u32, *x, buf);
+                    ::buffa::types::put_bool_field(13u32, *x, buf);
                 }
             }
         }
-        if self.artifacts {
-            ::buffa::types::put_bool_field(18u32, self.artifacts, buf);
+        for v in &self.artifact_roots {
+            ::buffa::types::put_string_field(14u32, v, buf);
+        }
+        if self.artifact_max_files != 0u32 {
+            ::buffa::types::put_uint32_field(15u32, self.artifact_max_files, buf);
+        }
+        if self.artifact_max_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(16u32, self.artifact_max_bytes, buf);
+        }
+        if self.return_value_max_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(17u32, self.return_value_max_bytes, buf);
         }
     }
     fn merge_field(
@@ -3583,22 +3218,6 @@ impl ::buffa::Message for StartExecution {
             4u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.kind = ::buffa::EnumValue::from(::buffa::types::decode_int32(buf)?);
-            }
-            5u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.language = ::buffa::EnumValue::from(
-                    ::buffa::types::decode_int32(buf)?,
-                );
-            }
-            6u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 let __elem = ::buffa::types::decode_string(buf)?;
@@ -3607,7 +3226,7 @@ impl ::buffa::Message for StartExecution {
                 )?;
                 self.argv.push(__elem);
             }
-            7u32 => {
+            5u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
@@ -3619,28 +3238,7 @@ impl ::buffa::Message for StartExecution {
                 ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
                 self.files.push(elem);
             }
-            8u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_bytes(&mut self.code, buf)?;
-            }
-            9u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.code_name, buf)?;
-            }
-            10u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_bytes(&mut self.event_json, buf)?;
-            }
-            11u32 => {
+            6u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
@@ -3651,28 +3249,35 @@ impl ::buffa::Message for StartExecution {
                     _,
                 >(&mut self.env, buf, ctx)?;
             }
-            12u32 => {
+            7u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_string(&mut self.cwd, buf)?;
             }
-            13u32 => {
+            8u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
+                    ::buffa::encoding::WireType::Varint,
                 )?;
-                ::buffa::types::merge_string(&mut self.user, buf)?;
+                self.uid = ::buffa::types::decode_uint32(buf)?;
             }
-            14u32 => {
+            9u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.gid = ::buffa::types::decode_uint32(buf)?;
+            }
+            10u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 self.merge_stderr = ::buffa::types::decode_bool(buf)?;
             }
-            15u32 => {
+            11u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
@@ -3683,7 +3288,7 @@ impl ::buffa::Message for StartExecution {
                     ctx,
                 )?;
             }
-            16u32 => {
+            12u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
@@ -3694,7 +3299,7 @@ impl ::buffa::Message for StartExecution {
                     ),
                 );
             }
-            17u32 => {
+            13u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
@@ -3705,12 +3310,37 @@ impl ::buffa::Message for StartExecution {
                     ),
                 );
             }
-            18u32 => {
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __elem = ::buffa::types::decode_string(buf)?;
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&__elem),
+                )?;
+                self.artifact_roots.push(__elem);
+            }
+            15u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.artifacts = ::buffa::types::decode_bool(buf)?;
+                self.artifact_max_files = ::buffa::types::decode_uint32(buf)?;
+            }
+            16u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.artifact_max_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
+            17u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.return_value_max_bytes = ::buffa::types::decode_uint64(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -3722,20 +3352,19 @@ impl ::buffa::Message for StartExecution {
         self.execution_id.clear();
         self.incarnation = 0u64;
         self.token = 0u64;
-        self.kind = ::buffa::EnumValue::from(0);
-        self.language = ::buffa::EnumValue::from(0);
         self.argv.clear();
         self.files.clear();
-        self.code.clear();
-        self.code_name.clear();
-        self.event_json.clear();
         ::buffa::map_codec::MapStorage::storage_clear(&mut self.env);
         self.cwd.clear();
-        self.user.clear();
+        self.uid = 0u32;
+        self.gid = 0u32;
         self.merge_stderr = false;
         self.limits = ::buffa::MessageField::none();
         self.stdin = ::core::option::Option::None;
-        self.artifacts = false;
+        self.artifact_roots.clear();
+        self.artifact_max_files = 0u32;
+        self.artifact_max_bytes = 0u64;
+        self.return_value_max_bytes = 0u64;
     }
 }
 pub mod start_execution {
@@ -3979,21 +3608,10 @@ pub struct Gap {
     pub from: u64,
     /// Field 2: `to`
     pub to: u64,
-    /// How many of the missing bytes were on each stream.
-    ///
-    /// Field 3: `stdout_bytes`
-    pub stdout_bytes: u64,
-    /// Field 4: `stderr_bytes`
-    pub stderr_bytes: u64,
 }
 impl ::core::fmt::Debug for Gap {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("Gap")
-            .field("from", &self.from)
-            .field("to", &self.to)
-            .field("stdout_bytes", &self.stdout_bytes)
-            .field("stderr_bytes", &self.stderr_bytes)
-            .finish()
+        f.debug_struct("Gap").field("from", &self.from).field("to", &self.to).finish()
     }
 }
 impl Gap {
@@ -4029,12 +3647,6 @@ impl ::buffa::Message for Gap {
         if self.to != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.to) as u64;
         }
-        if self.stdout_bytes != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.stdout_bytes) as u64;
-        }
-        if self.stderr_bytes != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.stderr_bytes) as u64;
-        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -4049,12 +3661,6 @@ impl ::buffa::Message for Gap {
         }
         if self.to != 0u64 {
             ::buffa::types::put_uint64_field(2u32, self.to, buf);
-        }
-        if self.stdout_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(3u32, self.stdout_bytes, buf);
-        }
-        if self.stderr_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(4u32, self.stderr_bytes, buf);
         }
     }
     fn merge_field(
@@ -4082,20 +3688,6 @@ impl ::buffa::Message for Gap {
                 )?;
                 self.to = ::buffa::types::decode_uint64(buf)?;
             }
-            3u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.stdout_bytes = ::buffa::types::decode_uint64(buf)?;
-            }
-            4u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.stderr_bytes = ::buffa::types::decode_uint64(buf)?;
-            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -4105,8 +3697,6 @@ impl ::buffa::Message for Gap {
     fn clear(&mut self) {
         self.from = 0u64;
         self.to = 0u64;
-        self.stdout_bytes = 0u64;
-        self.stderr_bytes = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -4209,123 +3799,6 @@ impl ::buffa::Message for NotRunnable {
     fn clear(&mut self) {
         self.errno = 0i32;
         self.stage.clear();
-    }
-}
-#[derive(Clone, PartialEq, Default)]
-pub struct ErrorInfo {
-    /// Field 1: `name`
-    pub name: ::buffa::alloc::string::String,
-    /// Field 2: `message`
-    pub message: ::buffa::alloc::string::String,
-    /// Field 3: `stack`
-    pub stack: ::buffa::alloc::string::String,
-}
-impl ::core::fmt::Debug for ErrorInfo {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("ErrorInfo")
-            .field("name", &self.name)
-            .field("message", &self.message)
-            .field("stack", &self.stack)
-            .finish()
-    }
-}
-impl ErrorInfo {
-    /// Protobuf type URL for this message, for use with `Any::pack` and
-    /// `Any::unpack_if`.
-    ///
-    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
-    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ErrorInfo";
-}
-::buffa::impl_default_instance!(ErrorInfo);
-impl ::buffa::MessageName for ErrorInfo {
-    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
-    const NAME: &'static str = "ErrorInfo";
-    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.ErrorInfo";
-    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ErrorInfo";
-}
-impl ::buffa::Message for ErrorInfo {
-    /// Returns the total encoded size in bytes.
-    ///
-    /// Accumulates in `u64` (which cannot overflow for in-memory
-    /// data) and saturates to `u32` at return, so a message whose
-    /// encoded size exceeds the 2 GiB protobuf limit yields a value
-    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
-    /// points reject, never a silently wrapped size.
-    #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        let mut size = 0u64;
-        if !self.name.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
-        }
-        if !self.message.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.message) as u64;
-        }
-        if !self.stack.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.stack) as u64;
-        }
-        ::buffa::saturate_size(size)
-    }
-    fn write_to(
-        &self,
-        _cache: &mut ::buffa::SizeCache,
-        buf: &mut impl ::buffa::EncodeSink,
-    ) {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        if !self.name.is_empty() {
-            ::buffa::types::put_string_field(1u32, &self.name, buf);
-        }
-        if !self.message.is_empty() {
-            ::buffa::types::put_string_field(2u32, &self.message, buf);
-        }
-        if !self.stack.is_empty() {
-            ::buffa::types::put_string_field(3u32, &self.stack, buf);
-        }
-    }
-    fn merge_field(
-        &mut self,
-        tag: ::buffa::encoding::Tag,
-        buf: &mut impl ::buffa::bytes::Buf,
-        ctx: ::buffa::DecodeContext<'_>,
-    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
-        #[allow(unused_imports)]
-        use ::buffa::bytes::Buf as _;
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        match tag.field_number() {
-            1u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.name, buf)?;
-            }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.message, buf)?;
-            }
-            3u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.stack, buf)?;
-            }
-            _ => {
-                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
-            }
-        }
-        ::core::result::Result::Ok(())
-    }
-    fn clear(&mut self) {
-        self.name.clear();
-        self.message.clear();
-        self.stack.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -4525,17 +3998,15 @@ impl ::buffa::Message for Metrics {
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct Artifact {
-    /// Relative to the working directory of the execution where it lies below it, else absolute.
+    /// Absolute.
     ///
     /// Field 1: `path`
     pub path: ::buffa::alloc::string::String,
     /// Field 2: `size_bytes`
     pub size_bytes: u64,
-    /// Field 3: `media_type`
-    pub media_type: ::buffa::alloc::string::String,
     /// 32 bytes.
     ///
-    /// Field 4: `sha256`
+    /// Field 3: `sha256`
     pub sha256: ::buffa::alloc::vec::Vec<u8>,
 }
 impl ::core::fmt::Debug for Artifact {
@@ -4543,7 +4014,6 @@ impl ::core::fmt::Debug for Artifact {
         f.debug_struct("Artifact")
             .field("path", &self.path)
             .field("size_bytes", &self.size_bytes)
-            .field("media_type", &self.media_type)
             .field("sha256", &self.sha256)
             .finish()
     }
@@ -4581,9 +4051,6 @@ impl ::buffa::Message for Artifact {
         if self.size_bytes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.size_bytes) as u64;
         }
-        if !self.media_type.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.media_type) as u64;
-        }
         if !self.sha256.is_empty() {
             size += 1u64 + ::buffa::types::bytes_encoded_len(&self.sha256) as u64;
         }
@@ -4602,11 +4069,8 @@ impl ::buffa::Message for Artifact {
         if self.size_bytes != 0u64 {
             ::buffa::types::put_uint64_field(2u32, self.size_bytes, buf);
         }
-        if !self.media_type.is_empty() {
-            ::buffa::types::put_string_field(3u32, &self.media_type, buf);
-        }
         if !self.sha256.is_empty() {
-            ::buffa::types::put_shared_bytes_field(4u32, &self.sha256, buf);
+            ::buffa::types::put_shared_bytes_field(3u32, &self.sha256, buf);
         }
     }
     fn merge_field(
@@ -4639,13 +4103,6 @@ impl ::buffa::Message for Artifact {
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
-                ::buffa::types::merge_string(&mut self.media_type, buf)?;
-            }
-            4u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
                 ::buffa::types::merge_bytes(&mut self.sha256, buf)?;
             }
             _ => {
@@ -4657,7 +4114,6 @@ impl ::buffa::Message for Artifact {
     fn clear(&mut self) {
         self.path.clear();
         self.size_bytes = 0u64;
-        self.media_type.clear();
         self.sha256.clear();
     }
 }
@@ -4675,12 +4131,14 @@ pub struct End {
     pub not_runnable: ::buffa::MessageField<NotRunnable, ::buffa::Inline<NotRunnable>>,
     /// Field 5: `cancelled`
     pub cancelled: bool,
-    /// What a handler returned; absent when it returned nothing (an absent value is not `null`).
+    /// What came over the result channel; absent when nothing did.
     ///
-    /// Field 6: `return_json`
-    pub return_json: ::core::option::Option<::buffa::alloc::vec::Vec<u8>>,
-    /// Field 7: `error`
-    pub error: ::buffa::MessageField<ErrorInfo, ::buffa::Inline<ErrorInfo>>,
+    /// Field 6: `return_value`
+    pub return_value: ::core::option::Option<::buffa::alloc::vec::Vec<u8>>,
+    /// There was more of it than allowed, and it is not here.
+    ///
+    /// Field 7: `return_value_too_large`
+    pub return_value_too_large: bool,
     /// Field 8: `metrics`
     pub metrics: ::buffa::MessageField<Metrics, ::buffa::Inline<Metrics>>,
     /// Field 9: `artifacts`
@@ -4691,10 +4149,16 @@ pub struct End {
     pub started_at_unix_ms: u64,
     /// Field 12: `finished_at_unix_ms`
     pub finished_at_unix_ms: u64,
-    /// Length of the whole log, kept or not.
+    /// Bytes ever written to each stream, kept or not.
     ///
-    /// Field 13: `output_bytes`
-    pub output_bytes: u64,
+    /// Field 13: `stdout_bytes`
+    pub stdout_bytes: u64,
+    /// Field 15: `stderr_bytes`
+    pub stderr_bytes: u64,
+    /// The sandbox died around it: nobody knows how its code ended.
+    ///
+    /// Field 14: `lost`
+    pub lost: bool,
 }
 impl ::core::fmt::Debug for End {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -4704,14 +4168,16 @@ impl ::core::fmt::Debug for End {
             .field("limit", &self.limit)
             .field("not_runnable", &self.not_runnable)
             .field("cancelled", &self.cancelled)
-            .field("return_json", &self.return_json)
-            .field("error", &self.error)
+            .field("return_value", &self.return_value)
+            .field("return_value_too_large", &self.return_value_too_large)
             .field("metrics", &self.metrics)
             .field("artifacts", &self.artifacts)
             .field("artifacts_truncated", &self.artifacts_truncated)
             .field("started_at_unix_ms", &self.started_at_unix_ms)
             .field("finished_at_unix_ms", &self.finished_at_unix_ms)
-            .field("output_bytes", &self.output_bytes)
+            .field("stdout_bytes", &self.stdout_bytes)
+            .field("stderr_bytes", &self.stderr_bytes)
+            .field("lost", &self.lost)
             .finish()
     }
 }
@@ -4765,16 +4231,11 @@ impl ::buffa::Message for End {
         if self.cancelled {
             size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
-        if let Some(ref v) = self.return_json {
+        if let Some(ref v) = self.return_value {
             size += 1u64 + ::buffa::types::bytes_encoded_len(v) as u64;
         }
-        if self.error.is_set() {
-            let __slot = __cache.reserve();
-            let inner_size = self.error.compute_size(__cache);
-            __cache.set(__slot, inner_size);
-            size
-                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
-                    + inner_size as u64;
+        if self.return_value_too_large {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
         if self.metrics.is_set() {
             let __slot = __cache.reserve();
@@ -4806,8 +4267,14 @@ impl ::buffa::Message for End {
                     + ::buffa::types::uint64_encoded_len(self.finished_at_unix_ms)
                         as u64;
         }
-        if self.output_bytes != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.output_bytes) as u64;
+        if self.stdout_bytes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.stdout_bytes) as u64;
+        }
+        if self.lost {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
+        if self.stderr_bytes != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.stderr_bytes) as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -4841,16 +4308,11 @@ impl ::buffa::Message for End {
         if self.cancelled {
             ::buffa::types::put_bool_field(5u32, self.cancelled, buf);
         }
-        if let Some(ref v) = self.return_json {
+        if let Some(ref v) = self.return_value {
             ::buffa::types::put_shared_bytes_field(6u32, v, buf);
         }
-        if self.error.is_set() {
-            ::buffa::types::put_len_delimited_header(
-                7u32,
-                u64::from(__cache.consume_next()),
-                buf,
-            );
-            self.error.write_to(__cache, buf);
+        if self.return_value_too_large {
+            ::buffa::types::put_bool_field(7u32, self.return_value_too_large, buf);
         }
         if self.metrics.is_set() {
             ::buffa::types::put_len_delimited_header(
@@ -4877,8 +4339,14 @@ impl ::buffa::Message for End {
         if self.finished_at_unix_ms != 0u64 {
             ::buffa::types::put_uint64_field(12u32, self.finished_at_unix_ms, buf);
         }
-        if self.output_bytes != 0u64 {
-            ::buffa::types::put_uint64_field(13u32, self.output_bytes, buf);
+        if self.stdout_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(13u32, self.stdout_bytes, buf);
+        }
+        if self.lost {
+            ::buffa::types::put_bool_field(14u32, self.lost, buf);
+        }
+        if self.stderr_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(15u32, self.stderr_bytes, buf);
         }
     }
     fn merge_field(
@@ -4943,20 +4411,16 @@ impl ::buffa::Message for End {
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_bytes(
-                    self.return_json.get_or_insert_with(::buffa::alloc::vec::Vec::new),
+                    self.return_value.get_or_insert_with(::buffa::alloc::vec::Vec::new),
                     buf,
                 )?;
             }
             7u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
+                    ::buffa::encoding::WireType::Varint,
                 )?;
-                ::buffa::Message::merge_length_delimited(
-                    self.error.get_or_insert_default(),
-                    buf,
-                    ctx,
-                )?;
+                self.return_value_too_large = ::buffa::types::decode_bool(buf)?;
             }
             8u32 => {
                 ::buffa::encoding::check_wire_type(
@@ -5007,7 +4471,21 @@ impl ::buffa::Message for End {
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.output_bytes = ::buffa::types::decode_uint64(buf)?;
+                self.stdout_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.lost = ::buffa::types::decode_bool(buf)?;
+            }
+            15u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.stderr_bytes = ::buffa::types::decode_uint64(buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -5021,14 +4499,16 @@ impl ::buffa::Message for End {
         self.limit = ::buffa::EnumValue::from(0);
         self.not_runnable = ::buffa::MessageField::none();
         self.cancelled = false;
-        self.return_json = ::core::option::Option::None;
-        self.error = ::buffa::MessageField::none();
+        self.return_value = ::core::option::Option::None;
+        self.return_value_too_large = false;
         self.metrics = ::buffa::MessageField::none();
         self.artifacts.clear();
         self.artifacts_truncated = false;
         self.started_at_unix_ms = 0u64;
         self.finished_at_unix_ms = 0u64;
-        self.output_bytes = 0u64;
+        self.stdout_bytes = 0u64;
+        self.lost = false;
+        self.stderr_bytes = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]

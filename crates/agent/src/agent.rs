@@ -1,0 +1,310 @@
+//! The face `agent`: process 1 of a sandbox. It starts what it is told to start and passes on what that says.
+//!
+//! It has no policy: the supervisor has resolved ids, limits and paths. It listens on nothing; its one
+//! connection is the socket it was born with, and when that closes it ends, and the kernel ends everything in
+//! the sandbox with it.
+
+pub(crate) mod birth;
+pub(crate) mod changed;
+pub(crate) mod child;
+pub(crate) mod pipes;
+pub(crate) mod running;
+pub(crate) mod spawn;
+
+use std::collections::BTreeMap;
+use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use sandkeep_protocol::agent as proto;
+use sandkeep_protocol::envelope::{Code, ConnectError};
+use sandkeep_protocol::mux::{Event, Side, StreamId, reset_code};
+use sandkeep_protocol::routes::agent as routes;
+use sandkeep_sandbox::fence::Fence;
+use sandkeep_sandbox::{process, seccomp};
+
+use crate::calls::{self, Incoming};
+use crate::clock;
+use crate::link::{Broken, Link};
+use running::{Running, Source};
+
+/// Most trees that the supervisor hands to a newborn.
+pub(crate) const MOST_TREES: usize = 64;
+
+/// The life of process 1, from the fork to its end.
+pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
+    let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
+    process::ignore_terminal_signals();
+    match birth::come_of_age(&socket, &mut birth) {
+        Ok(prepared) => {
+            // However it ends: with process 1 gone, the kernel ends everything in the sandbox.
+            let _broken = Agent::serve(socket, prepared);
+            process::exit_now(0)
+        }
+        Err(error) => {
+            birth::answer(&socket, &error.to_string());
+            process::exit_now(1)
+        }
+    }
+}
+
+/// One message of the other side during birth, with its descriptors.
+///
+/// # Errors
+/// The socket's; an end is an empty message.
+pub(crate) fn hear(socket: &OwnedFd) -> rustix::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_TREES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffer = vec![0; 4096];
+    let got = loop {
+        let mut into = [IoSliceMut::new(&mut buffer)];
+        match recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?.bytes,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    buffer.truncate(got);
+    Ok((buffer, descriptors))
+}
+
+/// What was prepared once for all executions.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The second wall, where the kernel has it.
+    pub(crate) fence: Option<Fence>,
+    /// The user namespace of code in profile `dev`.
+    pub(crate) userns: Option<OwnedFd>,
+    pub(crate) profile: seccomp::Profile,
+    pub(crate) many_ids: bool,
+}
+
+/// The agent's whole state.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    link: Link,
+    prepared: Prepared,
+    children: OwnedFd,
+    incoming: BTreeMap<StreamId, (Incoming, Vec<OwnedFd>)>,
+    running: BTreeMap<StreamId, Running>,
+    /// Workers that look for changed files, by their stream.
+    lookers: BTreeMap<StreamId, changed::Looker>,
+    /// When an execution last ended, by the clock of file systems.
+    last_end_ns: u64,
+}
+
+impl Agent {
+    /// Serves until the supervisor is gone.
+    pub(crate) fn serve(socket: OwnedFd, prepared: Prepared) -> Broken {
+        let children = match process::child_signals() {
+            Ok(children) => children,
+            Err(errno) => return Broken::Socket(errno),
+        };
+        let link = match Link::new(socket, Side::Lower) {
+            Ok(link) => link,
+            Err(errno) => return Broken::Socket(errno),
+        };
+        let (incoming, running, lookers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut agent = Self { link, prepared, children, incoming, running, lookers, last_end_ns: 0 };
+        loop {
+            if let Err(broken) = agent.turn() {
+                return broken;
+            }
+        }
+    }
+
+    /// One round: flush, sleep until something happens, deal with it.
+    fn turn(&mut self) -> Result<(), Broken> {
+        self.link.flush()?;
+        let (link_ready, children_ready, ready) = self.wait()?;
+        if link_ready.contains(PollFlags::IN) || link_ready.contains(PollFlags::HUP) {
+            self.link.receive()?;
+        }
+        if link_ready.contains(PollFlags::OUT) {
+            self.link.flush()?;
+        }
+        while let Some((event, descriptors)) = self.link.next_event()? {
+            self.heard(event, descriptors);
+        }
+        for (id, source) in ready {
+            self.move_bytes(id, source);
+        }
+        if children_ready {
+            self.reap();
+        }
+        self.forget_finished();
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<(PollFlags, bool, Vec<(StreamId, Source)>), Broken> {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.link.fd(), self.link.interest()),
+            PollFd::new(&self.children, PollFlags::IN),
+        ];
+        let mut sources = Vec::new();
+        for (id, running) in &self.running {
+            for (source, fd, interest) in running.sources(self.link.room(*id)) {
+                fds.push(PollFd::from_borrowed_fd(fd, interest));
+                sources.push((*id, source));
+            }
+        }
+        for (id, looker) in &self.lookers {
+            if self.link.room(*id) >= pipes::READ_BYTES {
+                fds.push(PollFd::from_borrowed_fd(looker.fd(), PollFlags::IN));
+                sources.push((*id, Source::Looker));
+            }
+        }
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Broken::Socket(errno)),
+        }
+        let ready = fds[2..].iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty());
+        let ready = ready.map(|(_, source)| source).collect();
+        Ok((fds[0].revents(), !fds[1].revents().is_empty(), ready))
+    }
+
+    fn heard(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
+        match event {
+            Event::Opened { id, head, .. } => {
+                self.incoming.insert(id, (Incoming::new(&head), descriptors));
+            }
+            Event::Data { id, bytes } => {
+                self.link.consume(id, bytes.len());
+                let fits = self.incoming.get_mut(&id).is_none_or(|(incoming, _)| incoming.take(&bytes));
+                if !fits {
+                    self.incoming.remove(&id);
+                    self.link.reset(id, reset_code::PROTOCOL);
+                }
+            }
+            Event::Finished { id } => {
+                if let Some((incoming, descriptors)) = self.incoming.remove(&id) {
+                    self.called(id, &incoming, descriptors);
+                }
+            }
+            Event::Reset { id, .. } => {
+                self.incoming.remove(&id);
+                self.lookers.remove(&id);
+                // The supervisor has given up on what it started: it has killed it, or will.
+                if let Some(running) = self.running.remove(&id) {
+                    running.abandon();
+                }
+            }
+            Event::Hello { .. } | Event::Replied { .. } | Event::Writable { .. } | Event::Pong { .. } => {}
+        }
+    }
+
+    fn called(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+        match call.path.as_str() {
+            routes::SPAWN => self.spawn(id, call, descriptors),
+            routes::SIGNAL => {
+                let outcome = call.message().and_then(|request| self.signal(&request));
+                call.answer(&mut self.link, id, outcome);
+            }
+            routes::INPUT => {
+                let outcome = call.message().and_then(|request: proto::InputRequest| {
+                    self.named(&request.execution_id)?.input(&request.data);
+                    Ok(proto::InputResponse::default())
+                });
+                call.answer(&mut self.link, id, outcome);
+            }
+            routes::CLOSE_INPUT => {
+                let outcome = call.message().and_then(|request: proto::CloseInputRequest| {
+                    self.named(&request.execution_id)?.close_input();
+                    Ok(proto::CloseInputResponse::default())
+                });
+                call.answer(&mut self.link, id, outcome);
+            }
+            routes::LIST_CHANGED => self.list_changed(id, call),
+            routes::PING => {
+                let executions = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+                let response = proto::PingResponse { executions, ..Default::default() };
+                call.answer(&mut self.link, id, Ok(response));
+            }
+            path => {
+                let error = ConnectError::new(Code::Unimplemented, format!("the agent has no method {path}"));
+                call.refuse(&mut self.link, id, &error);
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+        let request = match call.message::<proto::SpawnRequest>() {
+            Ok(request) => request,
+            Err(error) => return call.refuse(&mut self.link, id, &error),
+        };
+        call.begin(&mut self.link, id);
+        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns) {
+            Ok(running) => {
+                self.running.insert(id, running);
+            }
+            Err(failure) => {
+                calls::push(&mut self.link, id, &spawn::not_runnable(&failure));
+                calls::end(&mut self.link, id, Ok(()));
+            }
+        }
+    }
+
+    fn signal(&mut self, request: &proto::SignalRequest) -> Result<proto::SignalResponse, ConnectError> {
+        let signalled = self.named(&request.execution_id)?.signal(request.signal);
+        Ok(proto::SignalResponse { signalled, ..Default::default() })
+    }
+
+    fn named(&mut self, execution_id: &str) -> Result<&mut Running, ConnectError> {
+        let found = self.running.values_mut().find(|running| running.execution_id == execution_id);
+        found.ok_or_else(|| ConnectError::new(Code::NotFound, format!("no execution {execution_id} is running")))
+    }
+
+    fn list_changed(&mut self, id: StreamId, call: &Incoming) {
+        let looker = call.message().and_then(|request| changed::Looker::start(request));
+        match looker {
+            Ok(looker) => {
+                call.begin(&mut self.link, id);
+                self.lookers.insert(id, looker);
+            }
+            Err(error) => call.refuse(&mut self.link, id, &error),
+        }
+    }
+
+    fn move_bytes(&mut self, id: StreamId, source: Source) {
+        if matches!(source, Source::Looker) {
+            let Some(looker) = self.lookers.get_mut(&id) else { return };
+            if !looker.relay(&mut self.link, id) {
+                self.lookers.remove(&id);
+                calls::end(&mut self.link, id, Ok(()));
+            }
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&id) {
+            running.advance(source, &mut self.link, id);
+        }
+    }
+
+    /// Collects every ended child: executions, and what was orphaned to us.
+    fn reap(&mut self) {
+        pipes::drain_signals(&self.children);
+        while let Ok(Some(ended)) = process::reap(None) {
+            let owner = self.running.iter_mut().find(|(_, running)| running.pid == ended.pid);
+            if let Some((id, running)) = owner {
+                running.ended(ended, &mut self.link, *id);
+            }
+        }
+    }
+
+    fn forget_finished(&mut self) {
+        let done: Vec<StreamId> =
+            self.running.iter().filter(|(_, running)| running.is_finished()).map(|(id, _)| *id).collect();
+        for id in done {
+            if let Some(running) = self.running.remove(&id) {
+                self.last_end_ns = clock::file_time_ns();
+                running.clean_up();
+                calls::end(&mut self.link, id, Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! From a fresh `clone` to process 1 of a sandbox: ids, file system, names, privileges.
+//!
+//! The supervisor forks us into new namespaces and waits. We wait in turn until it has written our id mapping,
+//! then build what the sandbox sees, give up everything that is not needed any more, and say `ready`.
+//! A failure is said in one line on the same socket, and ends this process and with it the namespaces.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior, setsid, umask};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
+use sandkeep_sandbox::idmap::IdMap;
+use sandkeep_sandbox::mount::Access;
+use sandkeep_sandbox::root::{self, Plan, Source};
+use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
+
+use super::Prepared;
+use crate::supervisor::boot::chain;
+
+/// What process 1 needs to know.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    /// What to build.
+    pub(crate) plan: Plan,
+    /// Our id inside, and whether the mapping leaves us one that the code has not.
+    pub(crate) agent_id: u32,
+    /// Whether ids other than ours can be taken (false with a single id).
+    pub(crate) many_ids: bool,
+    /// Whether executions need PID namespaces of their own, which takes authority over ours.
+    pub(crate) nested: bool,
+    /// Host trees of the root that may come with their ids translated.
+    pub(crate) root_trees: Vec<String>,
+    /// Whether code may be root inside (profile `dev`).
+    pub(crate) dev: bool,
+}
+
+/// Why process 1 could not come to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{step}: {source}")]
+    Step { step: &'static str, source: Errno },
+    #[error("{}", chain(.0))]
+    Root(#[from] root::Error),
+    #[error("{0}")]
+    Caps(#[from] caps::Error),
+    #[error("{step}: {source}")]
+    File { step: &'static str, source: std::io::Error },
+}
+
+/// Makes `socket` descriptor 3, the standard ones /dev/null, and closes all others.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn shed_descriptors(socket: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    // Above all that may be in use, then down to 3 once the rest is closed.
+    let kept = rustix::io::fcntl_dupfd_cloexec(&socket, 900)?;
+    drop(socket);
+    process::close_between(3, 899);
+    let socket = rustix::io::fcntl_dupfd_cloexec(&kept, 3)?;
+    drop(kept);
+    process::close_from(4);
+    Ok(socket)
+}
+
+/// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
+///
+/// # Errors
+/// The first step that failed.
+pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<Prepared, Error> {
+    let step = |step| move |source| Error::Step { step, source };
+    let (came, trees) = super::hear(socket).map_err(step("hear the supervisor"))?;
+    if came.is_empty() {
+        // It died before it could give us ids: nobody is left to hear why we end.
+        process::exit_now(1);
+    }
+    take_trees(&mut birth.plan, &birth.root_trees, &came, trees);
+    let userns = grow_up(birth)?;
+    let (fence, abi) = fence(&birth.plan);
+    let disk = open_directory("/tmp").map_err(step("open the writable file system"))?;
+    ready(socket, abi, &disk).map_err(step("answer"))?;
+    let profile = if birth.dev { seccomp::Profile::Dev } else { seccomp::Profile::Strict };
+    // Made now, so that no child has to.
+    let _filter = seccomp::program(profile);
+    Ok(Prepared { fence, userns, profile, many_ids: birth.many_ids })
+}
+
+/// Puts the translated trees that came where the plan has them: first those of the root, then the mounts.
+/// `came` has a 1 for each that did, after their count.
+fn take_trees(plan: &mut Plan, roots: &[String], came: &[u8], trees: Vec<OwnedFd>) {
+    let mut trees = trees.into_iter();
+    let mut next = came[1..].iter().map(|here| if *here == 1 { trees.next() } else { None });
+    match &mut plan.source {
+        Source::Directory { tree, .. } => *tree = next.next().flatten(),
+        Source::Host { trees: host } => {
+            for path in roots {
+                host.extend(next.next().flatten().map(|tree| (path.clone(), tree)));
+            }
+        }
+    }
+    for shown in &mut plan.mounts {
+        shown.tree = next.next().flatten();
+    }
+}
+
+/// The second wall: reading and executing everywhere, writing only where writing is meant to be.
+fn fence(plan: &Plan) -> (Option<Fence>, u32) {
+    let everywhere = Path::new("/");
+    let mut writable = ["/tmp", "/run", "/home", "/workspace", "/dev", "/proc"].map(Path::new).to_vec();
+    writable.extend(plan.mounts.iter().filter(|m| m.access == Access::ReadWrite).map(|m| Path::new(&m.target)));
+    let openings = Openings {
+        read_exec: &[everywhere],
+        read_write: if plan.writable { &[everywhere] } else { &writable },
+        scope: Scope::Sandbox,
+    };
+    match Fence::prepare(&openings) {
+        Ok(fence::Prepared::Ready(fence)) => {
+            let abi = fence.abi();
+            (Some(fence), abi)
+        }
+        // The first walls stand without it; what is missing is reported with the boot.
+        Ok(fence::Prepared::Absent(_)) | Err(_) => (None, 0),
+    }
+}
+
+fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+}
+
+fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
+    let text = format!("ready {abi}");
+    let descriptors = [disk.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for one");
+    sendmsg(socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL).map(|_| ())
+}
+
+/// Sends `line` as the answer to the supervisor that waits for it.
+pub(crate) fn answer(socket: impl AsFd, line: &str) {
+    // Nobody left to tell if this fails: the supervisor then sees our end instead.
+    let _sent = rustix::io::write(socket, line.as_bytes());
+}
+
+/// Takes every step from mapped ids to ready. The caller reports an error and ends.
+///
+/// Returns the user namespace that code of profile `dev` runs in.
+///
+/// # Errors
+/// The first step that failed.
+pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
+    let step = |step| move |source| Error::Step { step, source };
+    if birth.many_ids {
+        set_thread_groups(&[]).map_err(step("clear groups"))?;
+        let (gid, uid) = (Gid::from_raw(birth.agent_id), Uid::from_raw(birth.agent_id));
+        set_thread_res_gid(gid, gid, gid).map_err(step("set group id"))?;
+        set_thread_res_uid(uid, uid, uid).map_err(step("set user id"))?;
+    }
+    umask(rustix::fs::Mode::empty());
+    root::build(&birth.plan)?;
+    rustix::system::sethostname(birth.plan.hostname.as_bytes()).map_err(step("set host name"))?;
+    net::loopback_up().map_err(step("bring up loopback"))?;
+    let _session = setsid();
+    keyring::join_new().map_err(|source| Error::File { step: "join a keyring", source })?;
+    let userns = if birth.dev { Some(inner_userns(birth)?) } else { None };
+    caps::bound(caps::ALL, caps::NONE)?;
+    caps::hold(agent_caps(birth))?;
+    caps::set_no_new_privs()?;
+    // After the change of ids, which resets it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
+    Ok(userns)
+}
+
+/// What the agent keeps: other ids to become, files of any owner to serve, processes of any owner to signal.
+fn agent_caps(birth: &Birth) -> caps::Caps {
+    use caps::Caps;
+    let always = Caps::SETUID | Caps::SETGID | Caps::KILL | Caps::CHOWN | Caps::DAC_OVERRIDE | Caps::FOWNER;
+    // Authority over namespaces only where executions need to make or enter some.
+    if birth.nested || birth.dev { always | Caps::SYS_ADMIN } else { always }
+}
+
+/// A user namespace in which every id is what it is here, except that the agent's does not exist.
+///
+/// Root in it has power over its own ids only: it can neither become the agent nor touch it, since the agent's
+/// process belongs to the namespace around.
+fn inner_userns(birth: &Birth) -> Result<OwnedFd, Error> {
+    let map = if birth.many_ids {
+        IdMap::without_agent()
+    } else {
+        IdMap::single(birth.agent_id, birth.agent_id, birth.agent_id)
+    };
+    userns::with_map(&map).map_err(|source| Error::File { step: "make the inner user namespace", source })
+}

@@ -1,0 +1,196 @@
+//! The last steps between the agent's fork and foreign code: join the groups, give up everything, become it.
+//!
+//! Order matters. Groups first, while their descriptors are still open; ids before capabilities, which
+//! changing ids needs; Landlock and the system call filter last, since both forbid what comes before.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid, chdir, setsid, umask};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sandkeep_sandbox::fence::Fence;
+use sandkeep_sandbox::process::{self, Program};
+use sandkeep_sandbox::rlimit::Rlimits;
+use sandkeep_sandbox::{caps, cgroup, seccomp};
+
+use crate::clock;
+
+/// Who the code is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// False when the agent has only one id, which then is the code's too.
+    pub(crate) change: bool,
+}
+
+/// Everything one start needs, prepared before the fork so that the child cannot fail for want of memory.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) program: Program,
+    pub(crate) cwd: String,
+    pub(crate) identity: Identity,
+    /// Standard input, output and error, in that order.
+    pub(crate) stdio: [OwnedFd; 3],
+    /// Where a handler hands back its result: descriptor 3 of the code.
+    pub(crate) result: Option<OwnedFd>,
+    /// Files of control groups to join, see `cgroup::enter`.
+    pub(crate) groups: Vec<OwnedFd>,
+    pub(crate) rlimits: Rlimits,
+    /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
+    pub(crate) userns: Option<OwnedFd>,
+    pub(crate) profile: seccomp::Profile,
+    /// Do not begin before the file systems' clock shows a time later than this, in nanoseconds since 1970.
+    pub(crate) not_before_unix_ns: u64,
+}
+
+/// A step that failed before the code could run, as it travels over the report pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Group,
+    Session,
+    Namespace,
+    Identity,
+    Descriptors,
+    Cwd,
+    Privileges,
+    Landlock,
+    Seccomp,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 10] = [
+        Self::Group,
+        Self::Session,
+        Self::Namespace,
+        Self::Identity,
+        Self::Descriptors,
+        Self::Cwd,
+        Self::Privileges,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::Exec,
+    ];
+
+    /// What the protocol calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Session => "session",
+            Self::Namespace => "namespace",
+            Self::Identity => "identity",
+            Self::Descriptors => "descriptors",
+            Self::Cwd => "cwd",
+            Self::Privileges => "privileges",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// A failure before the code ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) errno: Errno,
+}
+
+impl Failure {
+    /// Five bytes: the step, the errno.
+    pub(crate) fn encode(self) -> [u8; 5] {
+        let step = Step::ALL.iter().position(|step| *step == self.step).expect("ALL has every step");
+        let mut bytes = [0; 5];
+        bytes[0] = u8::try_from(step).expect("few steps");
+        bytes[1..].copy_from_slice(&self.errno.raw_os_error().to_le_bytes());
+        bytes
+    }
+
+    /// `None` for what is not such a message.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (step, errno) = bytes.split_first()?;
+        let step = *Step::ALL.get(usize::from(*step))?;
+        let errno = i32::from_le_bytes(errno.try_into().ok()?);
+        Some(Self { step, errno: Errno::from_raw_os_error(errno) })
+    }
+}
+
+/// Becomes the code. Only returns to report why it could not; the caller writes that and ends.
+pub(crate) fn become_code(start: Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Failure {
+    let Err(failure) = prepare(&start, fence, filter) else {
+        clock::wait_past_file_time(start.not_before_unix_ns);
+        return Failure { step: Step::Exec, errno: start.program.exec() };
+    };
+    failure
+}
+
+fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
+    let at = |step| move |errno| Failure { step, errno };
+    cgroup::enter::enter(&start.groups).map_err(|error| at(Step::Group)(as_errno(&error)))?;
+    setsid().map_err(at(Step::Session))?;
+    process::reset_signals();
+    umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // A limit that could not be had is a stricter one.
+    let _stricter = start.rlimits.apply();
+    descriptors(start).map_err(at(Step::Descriptors))?;
+    if let Some(userns) = &start.userns {
+        let kind = Some(rustix::thread::LinkNameSpaceType::User);
+        rustix::thread::move_into_link_name_space(userns.as_fd(), kind).map_err(at(Step::Namespace))?;
+        // Entering gave all capabilities over that namespace, and with them the right to bound them.
+        caps::bound(caps::ALL, caps::DEV_ROOT).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
+    }
+    if start.identity.change {
+        identity(start.identity).map_err(at(Step::Identity))?;
+    }
+    caps::hold(kept_caps(start)).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
+    caps::set_no_new_privs().map_err(|_| at(Step::Privileges)(Errno::PERM))?;
+    // As the code, so that it cannot start where it may not go.
+    chdir(start.cwd.as_str()).map_err(at(Step::Cwd))?;
+    if let Some(fence) = fence {
+        fence.enter().map_err(|_| at(Step::Landlock)(Errno::PERM))?;
+    }
+    filter.install().map_err(|_| at(Step::Seccomp)(Errno::PERM))
+}
+
+fn descriptors(start: &Start) -> rustix::io::Result<()> {
+    rustix::stdio::dup2_stdin(&start.stdio[0])?;
+    rustix::stdio::dup2_stdout(&start.stdio[1])?;
+    rustix::stdio::dup2_stderr(&start.stdio[2])?;
+    // Everything else goes at exec, also what a mistake of ours left open without the flag.
+    process::cloexec_from(3);
+    let Some(result) = &start.result else { return Ok(()) };
+    process::place_inheritable(result, 3)
+}
+
+fn identity(identity: Identity) -> rustix::io::Result<()> {
+    let (gid, uid) = (Gid::from_raw(identity.gid), Uid::from_raw(identity.uid));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+/// Only inside-root of profile `dev` keeps any, and those only over its own namespace.
+fn kept_caps(start: &Start) -> caps::Caps {
+    if start.userns.is_some() && start.identity.uid == 0 { caps::DEV_ROOT } else { caps::NONE }
+}
+
+fn as_errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_survive_the_pipe() {
+        for step in Step::ALL {
+            let failure = Failure { step, errno: Errno::NOENT };
+            assert_eq!(Failure::decode(&failure.encode()), Some(failure));
+            assert!(!step.name().is_empty());
+        }
+        assert_eq!(Failure::decode(&[99, 0, 0, 0, 0]), None);
+        assert_eq!(Failure::decode(&[1, 0]), None);
+    }
+}

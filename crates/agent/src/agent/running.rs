@@ -1,0 +1,261 @@
+//! One execution while it lives: its descriptors, and what of its story has been told.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::PollFlags;
+use rustix::process::{Pid, Signal};
+use sandkeep_protocol::agent as proto;
+use sandkeep_protocol::agent::__buffa::oneof::{exited::How, spawn_event};
+use sandkeep_protocol::mux::StreamId;
+use sandkeep_sandbox::process::{self, Ended, Status};
+
+use super::child::Failure;
+use super::pipes::{self, Input, READ_BYTES, Read};
+use crate::calls;
+use crate::clock;
+use crate::init;
+use crate::link::Link;
+
+/// Which descriptor of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Report,
+    Stdout,
+    Stderr,
+    Result,
+    Stdin,
+    /// Not of an execution: a worker that looks for changed files.
+    Looker,
+}
+
+/// An execution between its fork and the last byte of its output.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) execution_id: String,
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// Carries a [`Failure`]; its end without one means that the code runs.
+    pub(crate) report: Option<OwnedFd>,
+    /// How the code ended, where an `init` stands between it and us.
+    pub(crate) end_report: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    /// `None` from the start when both streams share one pipe.
+    pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) result: Option<ReturnChannel>,
+    pub(crate) stdin: Option<Input>,
+    /// See `Started.changes_after_unix_ns`.
+    pub(crate) changes_after_unix_ns: u64,
+    pub(crate) failed: bool,
+    pub(crate) exited: bool,
+    /// Directory with the files of this execution, removed after it.
+    pub(crate) directory: Option<String>,
+}
+
+/// What a handler returns, as it comes in.
+#[derive(Debug)]
+pub(crate) struct ReturnChannel {
+    pub(crate) pipe: Option<OwnedFd>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) max_bytes: usize,
+    pub(crate) too_large: bool,
+}
+
+impl Running {
+    /// What to poll, given how many bytes the stream takes.
+    pub(crate) fn sources(&self, room: usize) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let mut sources = Vec::with_capacity(5);
+        // Output that the supervisor has no room for stays in the pipe.
+        let roomy = room > READ_BYTES + 1024;
+        let result = self.result.as_ref().and_then(|channel| channel.pipe.as_ref());
+        let readable = [
+            (Source::Report, self.report.as_ref()),
+            (Source::Stdout, self.stdout.as_ref().filter(|_| roomy)),
+            (Source::Stderr, self.stderr.as_ref().filter(|_| roomy)),
+            (Source::Result, result),
+        ];
+        sources.extend(readable.into_iter().filter_map(|(source, fd)| Some((source, fd?.as_fd(), PollFlags::IN))));
+        let stdin = self.stdin.as_ref().and_then(Input::wants);
+        sources.extend(stdin.map(|fd| (Source::Stdin, fd, PollFlags::OUT)));
+        sources
+    }
+
+    /// Moves what `source` is ready for.
+    pub(crate) fn advance(&mut self, source: Source, link: &mut Link, id: StreamId) {
+        match source {
+            Source::Report => self.read_report(link, id),
+            Source::Stdout => {
+                if !forward(&mut self.stdout, proto::Stream::STREAM_STDOUT, link, id) {
+                    self.stdout = None;
+                }
+            }
+            Source::Stderr => {
+                if !forward(&mut self.stderr, proto::Stream::STREAM_STDERR, link, id) {
+                    self.stderr = None;
+                }
+            }
+            Source::Result => self.read_result(link, id),
+            Source::Stdin => {
+                if let Some(stdin) = &mut self.stdin {
+                    stdin.write();
+                }
+            }
+            Source::Looker => {}
+        }
+    }
+
+    fn read_report(&mut self, link: &mut Link, id: StreamId) {
+        let Some(report) = &self.report else { return };
+        let mut bytes = [0; 16];
+        match pipes::read(report, &mut bytes) {
+            Read::Later => return,
+            Read::Bytes(got) => {
+                if let Some(failure) = Failure::decode(&bytes[..got]) {
+                    self.failed = true;
+                    calls::push(link, id, &super::spawn::not_runnable(&failure));
+                }
+            }
+            Read::End => {
+                let pid = u32::try_from(self.pid.as_raw_nonzero().get()).unwrap_or(0);
+                let started = proto::Started {
+                    pid,
+                    at_unix_ms: clock::unix_ms(),
+                    changes_after_unix_ns: self.changes_after_unix_ns,
+                    ..Default::default()
+                };
+                calls::push(link, id, &event(spawn_event::Event::Started(Box::new(started))));
+            }
+        }
+        self.report = None;
+    }
+
+    fn read_result(&mut self, link: &mut Link, id: StreamId) {
+        let Some(channel) = &mut self.result else { return };
+        let Some(pipe) = &channel.pipe else { return };
+        let mut buffer = vec![0; READ_BYTES];
+        match pipes::read(pipe, &mut buffer) {
+            Read::Later => {}
+            Read::Bytes(got) if channel.bytes.len() + got <= channel.max_bytes => {
+                channel.bytes.extend_from_slice(&buffer[..got]);
+            }
+            // Drained all the same, so that the handler is not blocked by what it may not return.
+            Read::Bytes(_) => channel.too_large = true,
+            Read::End => {
+                channel.pipe = None;
+                let data = if channel.too_large { Vec::new() } else { std::mem::take(&mut channel.bytes) };
+                if !data.is_empty() || channel.too_large {
+                    let value = proto::ReturnValue { data, too_large: channel.too_large, ..Default::default() };
+                    calls::push(link, id, &event(spawn_event::Event::ReturnValue(Box::new(value))));
+                }
+            }
+        }
+    }
+
+    /// The first process has ended.
+    pub(crate) fn ended(&mut self, ended: Ended, link: &mut Link, id: StreamId) {
+        // A failure to start is in the pipe before the process can be gone.
+        self.read_report(link, id);
+        self.exited = true;
+        self.stdin = None;
+        if self.failed {
+            return;
+        }
+        let status = match self.end_report.take() {
+            None => ended.status,
+            Some(report) => said_by_init(&report),
+        };
+        let how = match status {
+            Status::Exited(code) => How::Code(code),
+            Status::Signalled(signal) => How::Signal(signal),
+        };
+        let usage = proto::Usage {
+            cpu_user_us: ended.cpu_user_us,
+            cpu_system_us: ended.cpu_system_us,
+            ..Default::default()
+        };
+        let exited = proto::Exited {
+            how: Some(how),
+            usage: buffa::MessageField::some(usage),
+            at_unix_ms: clock::unix_ms(),
+            ..Default::default()
+        };
+        calls::push(link, id, &event(spawn_event::Event::Exited(Box::new(exited))));
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn is_finished(&self) -> bool {
+        let result_open = self.result.as_ref().is_some_and(|channel| channel.pipe.is_some());
+        self.exited && self.stdout.is_none() && self.stderr.is_none() && !result_open
+    }
+
+    pub(crate) fn input(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.add(bytes);
+        }
+    }
+
+    pub(crate) fn close_input(&mut self) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.close();
+        }
+    }
+
+    /// Signals the group that the first process leads; says how many signals were sent.
+    pub(crate) fn signal(&self, signal: u32) -> u32 {
+        let number = i32::try_from(signal).unwrap_or(0);
+        let Some(signal) = Signal::from_named_raw(number) else { return 0 };
+        if self.exited {
+            return 0;
+        }
+        // An init leads no group of the code; it is the code's session that was asked for, so fall back on it.
+        let sent = rustix::process::kill_process_group(self.pid, signal)
+            .or_else(|_| process::signal(&self.pidfd, signal));
+        u32::from(sent.is_ok())
+    }
+
+    /// Kills what is left of an execution that nobody wants any more.
+    pub(crate) fn abandon(self) {
+        let _gone = process::signal(&self.pidfd, Signal::KILL);
+        self.clean_up();
+    }
+
+    pub(crate) fn clean_up(self) {
+        if let Some(directory) = &self.directory {
+            // The sandbox's own memory holds it; what cannot be removed goes with the sandbox.
+            let _left = std::fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// Reads one buffer and passes it on; false at the end of the stream.
+fn forward(
+    pipe: &mut Option<OwnedFd>,
+    stream: proto::Stream,
+    link: &mut Link,
+    id: StreamId,
+) -> bool {
+    let Some(fd) = pipe else { return true };
+    let mut data = vec![0; READ_BYTES];
+    match pipes::read(fd, &mut data) {
+        Read::Later => true,
+        Read::End => false,
+        Read::Bytes(got) => {
+            data.truncate(got);
+            let output = proto::Output { stream: stream.into(), data, ..Default::default() };
+            calls::push(link, id, &event(spawn_event::Event::Output(Box::new(output))));
+            true
+        }
+    }
+}
+
+fn said_by_init(report: &OwnedFd) -> Status {
+    let mut bytes = [0; 16];
+    match pipes::read(report, &mut bytes) {
+        Read::Bytes(got) => init::decode(&bytes[..got]).unwrap_or(Status::Signalled(9)),
+        // It was killed before it could say, and the code with it.
+        Read::Later | Read::End => Status::Signalled(9),
+    }
+}
+
+pub(super) fn event(event: spawn_event::Event) -> proto::SpawnEvent {
+    proto::SpawnEvent { event: Some(event), ..Default::default() }
+}

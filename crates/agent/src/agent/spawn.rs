@@ -1,0 +1,222 @@
+//! From a request to a running process.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::io::Errno;
+use sandkeep_protocol::agent as proto;
+use sandkeep_protocol::agent::__buffa::oneof::spawn_event;
+use sandkeep_sandbox::process::{self, Fork, Namespaces, Program};
+use sandkeep_sandbox::rlimit::Rlimits;
+use sandkeep_sandbox::seccomp;
+
+use super::Prepared;
+use super::child::{Failure, Identity, Start, Step, become_code};
+use super::pipes::{self, Input};
+use super::running::{ReturnChannel, Running, event};
+use crate::{clock, init};
+
+/// Where the files of executions live: the agent's, readable by all.
+const FILES: &str = "/run/sandkeep";
+
+/// The ends of the pipes that stay with us.
+struct Ours {
+    stdin: Option<Input>,
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+    result: Option<ReturnChannel>,
+}
+
+/// Starts the process that `request` describes. `descriptors` lead into its control groups; `last_end_ns` is
+/// when an execution last ended here, by the clock of file systems.
+///
+/// # Errors
+/// What keeps it from starting, so far as that shows before the fork; the rest comes over the report pipe.
+pub(crate) fn spawn(
+    request: proto::SpawnRequest,
+    descriptors: Vec<OwnedFd>,
+    prepared: &Prepared,
+    last_end_ns: u64,
+) -> Result<Running, Failure> {
+    let at = |step| move |errno| Failure { step, errno };
+    let directory = write_files(&request).map_err(|error| at(Step::Descriptors)(as_errno(&error)))?;
+    let (group, groups) = split_groups(&request, descriptors);
+    let program = program(&request)?;
+    let (stdio, result_theirs, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
+    // In a tick of its own, all that is stamped from now on was changed from now on.
+    let now = clock::file_time_ns();
+    let tied = request.watch_changes && now <= last_end_ns;
+    let (not_before_unix_ns, changes_after_unix_ns) = if tied { (now, now) } else { (0, now.saturating_sub(1)) };
+    let start = Start {
+        not_before_unix_ns,
+        program,
+        cwd: request.cwd.clone(),
+        identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
+        stdio,
+        result: result_theirs,
+        groups,
+        rlimits: rlimits(&request),
+        profile: prepared.profile,
+        userns: match &prepared.userns {
+            Some(userns) => Some(userns.try_clone().map_err(|_| at(Step::Namespace)(Errno::MFILE))?),
+            None => None,
+        },
+    };
+    let (report, report_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
+    let filter = seccomp::program(prepared.profile);
+    let mut end_report = None;
+    let forked = if request.own_pid_namespace {
+        let (end, end_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
+        end_report = Some(end);
+        match process::fork(Namespaces::EXECUTION, group.as_ref().map(std::os::fd::AsFd::as_fd)) {
+            Ok(Fork::Child) => {
+                let reports = init::Reports { start: report_theirs, end: end_theirs };
+                init::run(start, prepared.fence.as_ref(), filter, reports)
+            }
+            other => other,
+        }
+    } else {
+        match process::fork(Namespaces::NONE, group.as_ref().map(std::os::fd::AsFd::as_fd)) {
+            Ok(Fork::Child) => {
+                let failure = become_code(start, prepared.fence.as_ref(), filter);
+                let _told = rustix::io::write(&report_theirs, &failure.encode());
+                process::exit_now(125)
+            }
+            other => other,
+        }
+    };
+    let Fork::Parent(child) = forked.map_err(at(Step::Exec))? else { unreachable!("children never return") };
+    Ok(Running {
+        execution_id: request.execution_id,
+        pid: child.pid,
+        pidfd: child.pidfd,
+        report: Some(report),
+        end_report,
+        stdout: Some(ours.stdout),
+        stderr: ours.stderr,
+        result: ours.result,
+        stdin: ours.stdin,
+        changes_after_unix_ns,
+        failed: false,
+        exited: false,
+        directory,
+    })
+}
+
+/// The event for a failure to start.
+pub(crate) fn not_runnable(failure: &Failure) -> proto::SpawnEvent {
+    let stage = failure.step.name().to_owned();
+    let not_runnable =
+        proto::NotRunnable { errno: failure.errno.raw_os_error(), stage, ..Default::default() };
+    event(spawn_event::Event::NotRunnable(Box::new(not_runnable)))
+}
+
+/// Writes the request's files below a directory of its own; returns it, if there were any.
+fn write_files(request: &proto::SpawnRequest) -> std::io::Result<Option<String>> {
+    if request.files.is_empty() {
+        return Ok(None);
+    }
+    let base = format!("{FILES}/{}", request.execution_id);
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(&base)?;
+    for file in &request.files {
+        if let Some(parent) = Path::new(&file.path).parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        let mode = if file.mode == 0 { 0o644 } else { file.mode };
+        let mut options = fs::OpenOptions::new();
+        let mut opened = options.write(true).create_new(true).mode(mode).open(&file.path)?;
+        opened.write_all(&file.data)?;
+    }
+    Ok(Some(base))
+}
+
+/// The directory to be cloned into, if one came, and the files to be written to.
+fn split_groups(request: &proto::SpawnRequest, mut descriptors: Vec<OwnedFd>) -> (Option<OwnedFd>, Vec<OwnedFd>) {
+    if request.clone_into_group && !descriptors.is_empty() {
+        let group = descriptors.remove(0);
+        return (Some(group), descriptors);
+    }
+    (None, descriptors)
+}
+
+fn program(request: &proto::SpawnRequest) -> Result<Program, Failure> {
+    let at_exec = |errno| Failure { step: Step::Exec, errno };
+    let name = request.argv.first().ok_or_else(|| at_exec(Errno::NOENT))?;
+    let path = resolve(name, request.env.get("PATH").map_or("", String::as_str), &request.cwd).map_err(at_exec)?;
+    let argv = request.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
+    let env = request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+    Program::new(path.into_bytes(), argv, env).ok_or_else(|| at_exec(Errno::INVAL))
+}
+
+/// Finds a program as a shell does: a name with a slash is a path, others are looked for in `search`.
+fn resolve(name: &str, search: &str, cwd: &str) -> Result<String, Errno> {
+    if name.contains('/') {
+        let path = if name.starts_with('/') { name.to_owned() } else { format!("{cwd}/{name}") };
+        return Ok(path);
+    }
+    let mut not_executable = false;
+    for directory in search.split(':').filter(|directory| directory.starts_with('/')) {
+        let path = format!("{directory}/{name}");
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => return Ok(path),
+            Ok(_) => not_executable = true,
+            Err(_) => {}
+        }
+    }
+    Err(if not_executable { Errno::ACCESS } else { Errno::NOENT })
+}
+
+fn pipes_for(
+    request: &proto::SpawnRequest,
+) -> rustix::io::Result<([OwnedFd; 3], Option<OwnedFd>, Ours)> {
+    let (stdin_theirs, stdin) = match request.stdin_mode.as_known() {
+        Some(mode @ (proto::Stdin::STDIN_BYTES | proto::Stdin::STDIN_OPEN)) => {
+            let (theirs, ours) = pipes::from_us()?;
+            let mut input = Input::new(ours, request.stdin.clone(), mode == proto::Stdin::STDIN_OPEN);
+            input.write();
+            (theirs, Some(input))
+        }
+        Some(proto::Stdin::STDIN_UNSPECIFIED) | None => (null()?, None),
+    };
+    let (stdout, stdout_theirs) = pipes::to_us()?;
+    let (stderr, stderr_theirs) = if request.merge_stderr {
+        (None, rustix::io::fcntl_dupfd_cloexec(&stdout_theirs, 3)?)
+    } else {
+        let (ours, theirs) = pipes::to_us()?;
+        (Some(ours), theirs)
+    };
+    let mut result = None;
+    let mut result_theirs = None;
+    if request.wants_return_value {
+        let (ours, theirs) = pipes::to_us()?;
+        let max_bytes = usize::try_from(request.return_value_max_bytes).unwrap_or(usize::MAX);
+        result = Some(ReturnChannel { pipe: Some(ours), bytes: Vec::new(), max_bytes, too_large: false });
+        result_theirs = Some(theirs);
+    }
+    let ours = Ours { stdin, stdout, stderr, result };
+    Ok(([stdin_theirs, stdout_theirs, stderr_theirs], result_theirs, ours))
+}
+
+fn null() -> rustix::io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())
+}
+
+fn rlimits(request: &proto::SpawnRequest) -> Rlimits {
+    let given = request.rlimits.clone();
+    let some = |value: u64| (value > 0).then_some(value);
+    Rlimits {
+        nofile: if given.open_files > 0 { given.open_files } else { Rlimits::default().nofile },
+        nproc: some(given.processes),
+        fsize: some(given.file_bytes),
+        data: some(given.data_bytes),
+        ..Rlimits::default()
+    }
+}
+
+fn as_errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,152 @@
+//! Calls over a link: the body of a request gathered, answers written in the form that was asked for.
+//!
+//! Unary calls carry one bare message, streaming calls envelopes. Both faces of the program answer calls of our
+//! own packages this way, in binary messages.
+
+use buffa::Message;
+use sandkeep_protocol::buffa;
+use sandkeep_protocol::envelope::{self, ConnectError};
+use sandkeep_protocol::head::Head;
+use sandkeep_protocol::mux::StreamId;
+
+use crate::link::Link;
+
+/// Most bytes of one request: code and event of 8 MiB each, input of 16 MiB, and room for the rest.
+pub(crate) const MAX_REQUEST_BYTES: usize = 40 << 20;
+
+/// A request that is arriving.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) path: String,
+    /// Whether bodies are envelopes.
+    pub(crate) streaming: bool,
+    body: Vec<u8>,
+}
+
+impl Incoming {
+    /// From the head of a request.
+    pub(crate) fn new(head: &Head) -> Self {
+        let content_type = head
+            .headers
+            .iter()
+            .find(|(name, _)| name == "content-type")
+            .map_or("application/proto", |(_, value)| value.as_str());
+        Self {
+            path: head.path.clone(),
+            streaming: content_type.starts_with("application/connect+"),
+            body: Vec::new(),
+        }
+    }
+
+    /// Takes a piece of the body; false when it grows past [`MAX_REQUEST_BYTES`].
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> bool {
+        if self.body.len() + bytes.len() > MAX_REQUEST_BYTES {
+            return false;
+        }
+        self.body.extend_from_slice(bytes);
+        true
+    }
+
+    /// The request, once its body is complete.
+    ///
+    /// # Errors
+    /// `invalid_argument` for what cannot be read.
+    pub(crate) fn message<M: Message>(&self) -> Result<M, ConnectError> {
+        let invalid = |text: String| ConnectError::new(envelope::Code::InvalidArgument, text);
+        let bytes = if self.streaming { self.single_envelope()? } else { self.body.clone() };
+        M::decode_from_slice(&bytes).map_err(|error| invalid(error.to_string()))
+    }
+
+    fn single_envelope(&self) -> Result<Vec<u8>, ConnectError> {
+        let invalid = |text: &str| ConnectError::new(envelope::Code::InvalidArgument, text);
+        let mut decoder = envelope::Decoder::new(MAX_REQUEST_BYTES);
+        match decoder.next(&mut self.body.as_slice()) {
+            Ok(Some(envelope::Envelope::Message(bytes))) => Ok(bytes),
+            Ok(_) => Err(invalid("the request holds no message")),
+            Err(error) => Err(invalid(&error.to_string())),
+        }
+    }
+
+    /// Begins a streaming answer.
+    pub(crate) fn begin(&self, link: &mut Link, id: StreamId) {
+        link.reply(id, 200, envelope::CONTENT_TYPE_STREAM_PROTO);
+    }
+
+    /// Answers a unary call.
+    pub(crate) fn answer<M: Message>(
+        &self,
+        link: &mut Link,
+        id: StreamId,
+        outcome: Result<M, ConnectError>,
+    ) {
+        match outcome {
+            Ok(message) => {
+                link.reply(id, 200, envelope::CONTENT_TYPE_PROTO);
+                link.send(id, &message.encode_to_vec());
+                link.finish(id);
+            }
+            Err(error) => self.refuse(link, id, &error),
+        }
+    }
+
+    /// Answers with an error, in the form that belongs to the kind of call.
+    pub(crate) fn refuse(&self, link: &mut Link, id: StreamId, error: &ConnectError) {
+        if self.streaming {
+            self.begin(link, id);
+            end(link, id, Err(error.clone()));
+        } else {
+            link.reply(id, error.code.http_status(), envelope::CONTENT_TYPE_JSON);
+            link.send(id, &error.to_json());
+            link.finish(id);
+        }
+    }
+}
+
+/// One message of a streaming answer.
+pub(crate) fn push<M: Message>(link: &mut Link, id: StreamId, message: &M) {
+    let bytes = message.encode_to_vec();
+    link.send(id, &envelope::prefix(bytes.len()));
+    link.send(id, &bytes);
+}
+
+/// The end of a streaming answer.
+pub(crate) fn end(link: &mut Link, id: StreamId, outcome: Result<(), ConnectError>) {
+    let mut bytes = Vec::new();
+    envelope::encode_end(&mut bytes, outcome);
+    link.send(id, &bytes);
+    link.finish(id);
+}
+
+/// Opens a streaming binary call with its only request.
+pub(crate) fn call<M: Message>(
+    link: &mut Link,
+    path: &str,
+    message: &M,
+    descriptors: Vec<std::os::fd::OwnedFd>,
+) -> Result<StreamId, sandkeep_protocol::mux::OpenError> {
+    let mut head = Head::new(path);
+    head.headers.push(("content-type".to_owned(), envelope::CONTENT_TYPE_STREAM_PROTO.to_owned()));
+    let id = link.open(&head, descriptors)?;
+    let bytes = message.encode_to_vec();
+    link.send(id, &envelope::prefix(bytes.len()));
+    link.send(id, &bytes);
+    link.finish(id);
+    Ok(id)
+}
+
+/// Opens a unary binary call whose answer nobody reads.
+///
+/// # Errors
+/// The stream cannot be opened.
+pub(crate) fn call_unary<M: Message>(
+    link: &mut Link,
+    path: &str,
+    message: &M,
+) -> Result<(), sandkeep_protocol::mux::OpenError> {
+    let mut head = Head::new(path);
+    head.headers.push(("content-type".to_owned(), envelope::CONTENT_TYPE_PROTO.to_owned()));
+    let id = link.open(&head, Vec::new())?;
+    link.send(id, &message.encode_to_vec());
+    link.finish(id);
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! One end of a connection: a socket, the multiplexer over it, and the descriptors that ride along.
+//!
+//! Sans-IO meets IO here and nowhere else in this program. The owner polls [`Link::interest`] on the socket, calls
+//! [`Link::receive`] when it is readable, drains [`Link::next_event`], and calls [`Link::flush`] before it polls again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use sandkeep_protocol::frame::MAX_FDS;
+use sandkeep_protocol::head::{Head, ResponseHead};
+use sandkeep_protocol::outbox::Outbox;
+use sandkeep_protocol::mux::{Event, Mux, OpenError, RECEIVE_BYTES, Side, StreamError, StreamId, Violation};
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The other side went away.
+    #[error("the connection was closed")]
+    Closed,
+    /// The other side broke the rules.
+    #[error("the peer broke the protocol")]
+    Violation(#[from] Violation),
+    /// It announced descriptors that did not come.
+    #[error("announced descriptors are missing")]
+    Descriptors,
+    /// The kernel refused.
+    #[error("socket error")]
+    Socket(#[source] Errno),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    socket: OwnedFd,
+    mux: Mux,
+    outbox: Outbox,
+    leaving: BTreeMap<StreamId, Vec<OwnedFd>>,
+    arrived: VecDeque<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+/// A receive call reads at most this many buffers, so that one busy peer cannot keep us from everything else.
+const ROUNDS: usize = 4;
+/// Descriptors that may be waiting for the frame that names them.
+const MOST_ARRIVED: usize = 4 * MAX_FDS as usize;
+
+impl Link {
+    /// Takes over a connected stream socket, which becomes non-blocking.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn new(socket: OwnedFd, side: Side) -> rustix::io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Self {
+            socket,
+            mux: Mux::new(side),
+            outbox: Outbox::default(),
+            leaving: BTreeMap::new(),
+            arrived: VecDeque::new(),
+            buffer: vec![0; RECEIVE_BYTES],
+        })
+    }
+
+    /// The socket, to be polled.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What to poll it for.
+    pub(crate) fn interest(&self) -> PollFlags {
+        if self.mux.has_output() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub(crate) fn receive(&mut self) -> Result<(), Broken> {
+        for _ in 0..ROUNDS {
+            let got = match self.receive_once() {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(got) => got,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(Errno::CONNRESET | Errno::PIPE) => return Err(Broken::Closed),
+                Err(errno) => return Err(Broken::Socket(errno)),
+            };
+            self.mux.receive(&self.buffer[..got])?;
+            if got < self.buffer.len() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_once(&mut self) -> rustix::io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS as usize))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut into = [IoSliceMut::new(&mut self.buffer)];
+        let got = recvmsg(&self.socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                // What exceeds the bound is closed here; the frame that counts on it is then a fault.
+                self.arrived.extend(descriptors.take(MOST_ARRIVED.saturating_sub(self.arrived.len())));
+            }
+        }
+        Ok(got.bytes)
+    }
+
+    /// The next thing that happened, with the descriptors that came along.
+    ///
+    /// # Errors
+    /// [`Broken::Descriptors`].
+    pub(crate) fn next_event(&mut self) -> Result<Option<(Event, Vec<OwnedFd>)>, Broken> {
+        let Some(event) = self.mux.poll_event() else { return Ok(None) };
+        match &event {
+            Event::Opened { fds, .. } => {
+                let count = usize::from(*fds);
+                if self.arrived.len() < count {
+                    return Err(Broken::Descriptors);
+                }
+                let descriptors = self.arrived.drain(..count).collect();
+                return Ok(Some((event, descriptors)));
+            }
+            Event::Writable { id } => self.outbox.writable(&mut self.mux, *id),
+            Event::Reset { id, .. } => {
+                self.outbox.forget(*id);
+                self.leaving.remove(id);
+            }
+            Event::Hello { .. }
+            | Event::Replied { .. }
+            | Event::Data { .. }
+            | Event::Finished { .. }
+            | Event::Pong { .. } => {}
+        }
+        Ok(Some((event, Vec::new())))
+    }
+
+    /// Writes what can be written now.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
+        while let Some(output) = self.mux.pending_output() {
+            let riders = output.fds;
+            let descriptors: Vec<BorrowedFd<'_>> =
+                riders.and_then(|id| self.leaving.get(&id)).into_iter().flatten().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS as usize))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !descriptors.is_empty() {
+                assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for MAX_FDS");
+            }
+            match sendmsg(&self.socket, &[IoSlice::new(output.bytes)], &mut control, SendFlags::NOSIGNAL) {
+                Ok(sent) => {
+                    if let Some(id) = riders {
+                        self.leaving.remove(&id);
+                    }
+                    self.mux.advance(sent);
+                }
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(Broken::Closed),
+                Err(errno) => return Err(Broken::Socket(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a stream; `descriptors` ride along.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the descriptors are closed.
+    pub(crate) fn open(&mut self, head: &Head, descriptors: Vec<OwnedFd>) -> Result<StreamId, OpenError> {
+        let count = u8::try_from(descriptors.len()).unwrap_or(u8::MAX);
+        let id = self.mux.open(head, count)?;
+        if count > 0 {
+            self.leaving.insert(id, descriptors);
+        }
+        Ok(id)
+    }
+
+    /// Answers a stream with status 200 and `content_type`.
+    pub(crate) fn reply(&mut self, id: StreamId, status: u16, content_type: &str) {
+        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
+        // A stream that is gone needs no answer.
+        let _gone: Result<(), StreamError> = self.mux.reply(id, &ResponseHead { status, headers });
+    }
+
+    /// Queues all of `bytes`, however many; callers bound what they hand in.
+    pub(crate) fn send(&mut self, id: StreamId, bytes: &[u8]) {
+        self.outbox.send(&mut self.mux, id, bytes);
+    }
+
+    /// Ends our direction of the stream once all that is queued has gone.
+    pub(crate) fn finish(&mut self, id: StreamId) {
+        self.outbox.finish(&mut self.mux, id);
+    }
+
+    /// How much more the stream takes before bytes pile up here.
+    pub(crate) fn room(&self, id: StreamId) -> usize {
+        self.outbox.room(&self.mux, id)
+    }
+
+    /// Gives up a stream.
+    pub(crate) fn reset(&mut self, id: StreamId, code: u32) {
+        self.outbox.forget(id);
+        self.leaving.remove(&id);
+        self.mux.reset(id, code);
+    }
+
+    /// Gives credit back.
+    pub(crate) fn consume(&mut self, id: StreamId, bytes: usize) {
+        self.mux.consume(id, bytes);
+    }
+}

@@ -1,0 +1,226 @@
+//! The face `supervisor`: holds one sandbox from outside.
+//!
+//! It claims the place, boots process 1, keeps the books of every execution, enforces time, memory and output, and
+//! kills whole trees. Everything it owns is in one value and one thread: a round sleeps until a socket or a moment
+//! is due, and deals with it. When its server goes away it ends the sandbox and itself.
+
+pub(crate) mod boot;
+mod deliver;
+mod domain;
+mod execution;
+mod hear;
+mod serve;
+mod slot;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use sandkeep_protocol::mux::{Event, Side, StreamId};
+use sandkeep_protocol::supervisor as proto;
+use sandkeep_sandbox::process;
+
+use crate::calls::Incoming;
+use crate::clock;
+use crate::link::{Broken, Link};
+use boot::Sandbox;
+use domain::Domain;
+use execution::{Execution, Killed};
+
+/// The whole state.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    server: Link,
+    incoming: BTreeMap<StreamId, Incoming>,
+    bodies: hear::Bodies,
+    sandbox: Option<Sandbox>,
+    spec: proto::SandboxSpec,
+    /// The highest fencing token seen; lower ones are refused.
+    token: u64,
+    executions: BTreeMap<String, Execution>,
+    /// Domains that were used and are empty again, with their numbers.
+    idle_domains: Vec<(u32, Domain)>,
+    used_domains: BTreeSet<u32>,
+    next_look_us: u64,
+    /// Set by a shutdown: the stream to answer once nothing is left.
+    leaving: Option<(StreamId, Incoming)>,
+}
+
+/// Which parts of the world are ready after a sleep.
+struct Ready {
+    server: PollFlags,
+    agent: PollFlags,
+    agent_ended: bool,
+}
+
+impl Supervisor {
+    /// Serves until the server is gone or asks for the end, then ends the sandbox.
+    pub(crate) fn serve(socket: OwnedFd) -> i32 {
+        let Ok(server) = Link::new(socket, Side::Lower) else { return 1 };
+        let mut supervisor = Self {
+            server,
+            incoming: BTreeMap::new(),
+            bodies: hear::Bodies::default(),
+            sandbox: None,
+            spec: proto::SandboxSpec::default(),
+            token: 0,
+            executions: BTreeMap::new(),
+            idle_domains: Vec::new(),
+            used_domains: BTreeSet::new(),
+            next_look_us: 0,
+            leaving: None,
+        };
+        while supervisor.leaving.is_none() {
+            if supervisor.turn().is_err() {
+                break;
+            }
+        }
+        supervisor.end()
+    }
+
+    /// One round: tell listeners, flush, sleep, deal with what came.
+    fn turn(&mut self) -> Result<(), Broken> {
+        self.deliver();
+        self.server.flush()?;
+        self.flush_agent();
+        let ready = self.wait()?;
+        if ready.agent.intersects(PollFlags::IN | PollFlags::HUP) {
+            self.hear_agent();
+        }
+        if ready.agent_ended {
+            self.sandbox_died();
+        }
+        if ready.server.intersects(PollFlags::IN | PollFlags::HUP) {
+            self.server.receive()?;
+        }
+        while let Some((event, _)) = self.server.next_event()? {
+            self.hear_server(event);
+        }
+        self.keep_time();
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Ready, Broken> {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.server.fd(), self.server.interest())];
+        if let Some(sandbox) = &self.sandbox {
+            fds.push(PollFd::from_borrowed_fd(sandbox.link.fd(), sandbox.link.interest()));
+            fds.push(PollFd::new(&sandbox.agent.pidfd, PollFlags::IN));
+        }
+        let timeout = self.next_moment_us().map(|moment| timespec(moment.saturating_sub(clock::boot_us())));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Broken::Socket(errno)),
+        }
+        let at = |n: usize| fds.get(n).map_or(PollFlags::empty(), PollFd::revents);
+        Ok(Ready { server: at(0), agent: at(1), agent_ended: !at(2).is_empty() })
+    }
+
+    fn next_moment_us(&self) -> Option<u64> {
+        let moments = self.executions.values().filter_map(Execution::next_moment_us);
+        moments.chain(self.next_look()).min()
+    }
+
+    fn flush_agent(&mut self) {
+        let Some(sandbox) = &mut self.sandbox else { return };
+        if sandbox.link.flush().is_err() {
+            self.sandbox_died();
+        }
+    }
+
+    fn hear_agent(&mut self) {
+        let Some(sandbox) = &mut self.sandbox else { return };
+        let mut broken = sandbox.link.receive().is_err();
+        let mut events = Vec::new();
+        loop {
+            match sandbox.link.next_event() {
+                Ok(Some((event, _))) => events.push(event),
+                Ok(None) => break,
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        for event in events {
+            self.agent_said(event);
+        }
+        if broken {
+            self.sandbox_died();
+        }
+    }
+
+    fn hear_server(&mut self, event: Event) {
+        match event {
+            Event::Opened { id, head, .. } => {
+                self.incoming.insert(id, Incoming::new(&head));
+            }
+            Event::Data { id, bytes } => {
+                self.server.consume(id, bytes.len());
+                let fits = self.incoming.get_mut(&id).is_none_or(|incoming| incoming.take(&bytes));
+                if !fits {
+                    self.incoming.remove(&id);
+                    self.server.reset(id, sandkeep_protocol::mux::reset_code::PROTOCOL);
+                }
+            }
+            Event::Finished { id } => {
+                if let Some(incoming) = self.incoming.remove(&id) {
+                    self.called(id, incoming);
+                }
+            }
+            Event::Reset { id, .. } => {
+                self.incoming.remove(&id);
+                for execution in self.executions.values_mut() {
+                    execution.tails.retain(|tail| tail.stream != id);
+                }
+            }
+            Event::Hello { .. } | Event::Replied { .. } | Event::Writable { .. } | Event::Pong { .. } => {}
+        }
+    }
+
+    /// Process 1 is gone, or no longer speaks our language: nothing in the sandbox lives on.
+    fn sandbox_died(&mut self) {
+        let Some(sandbox) = self.sandbox.take() else { return };
+        let _gone = process::signal(&sandbox.agent.pidfd, Signal::KILL);
+        wait_for_end(&sandbox.agent);
+        for execution in self.executions.values_mut().filter(|execution| !execution.is_ended()) {
+            execution.kill_tree();
+            execution.killed.get_or_insert(Killed::Lost);
+            execution.close_books();
+            let end = std::mem::take(&mut execution.end);
+            execution.phase = execution::Phase::Ended(Box::new(end));
+        }
+        let_go(sandbox);
+    }
+
+    /// Ends everything and answers the one who asked for it, if someone did.
+    fn end(mut self) -> i32 {
+        self.sandbox_died();
+        if let Some((id, call)) = self.leaving.take() {
+            call.answer(&mut self.server, id, Ok(proto::ShutdownResponse::default()));
+            let _told = self.server.flush();
+        }
+        0
+    }
+}
+
+/// Gives the place back: groups empty, slot free.
+fn let_go(sandbox: Sandbox) {
+    if let Some(group) = sandbox.group {
+        // What cannot be emptied now is swept by the next one in this slot.
+        let _left = group.release();
+    }
+}
+
+fn wait_for_end(child: &process::Child) {
+    let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
+    while poll(&mut fds, None).is_err() {}
+    let _reaped = process::reap(Some(child.pid));
+}
+
+fn timespec(micros: u64) -> Timespec {
+    let seconds = i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
+    let nanos = i64::try_from(micros % 1_000_000 * 1_000).expect("below a second");
+    Timespec { tv_sec: seconds, tv_nsec: nanos }
+}

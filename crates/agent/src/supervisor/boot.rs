@@ -1,0 +1,288 @@
+//! From a specification to a sandbox that waits for work: place, groups, ids, process 1.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use sandkeep_protocol::mux::Side;
+use sandkeep_protocol::supervisor as proto;
+use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
+use sandkeep_sandbox::cgroup::{Controllers, Group, GroupLimits, Layout, Pool};
+use sandkeep_sandbox::idmap::{self, AGENT_ID, IdMap, USER_ID, Writer};
+use sandkeep_sandbox::mount::{self, Access};
+use sandkeep_sandbox::process::{self, Fork, Namespaces};
+use sandkeep_sandbox::root::{Mount, Plan, Source};
+use sandkeep_sandbox::userns;
+
+use super::slot::Slot;
+use crate::agent::birth::Birth;
+use crate::link::Link;
+
+/// A booted sandbox as its supervisor holds it.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) link: Link,
+    pub(crate) agent: process::Child,
+    /// `None` where this host gives us no control groups.
+    pub(crate) group: Option<Group>,
+    /// A directory on the writable file system, to see how full it is.
+    pub(crate) disk: OwnedFd,
+    pub(crate) limits: proto::SandboxLimits,
+    pub(crate) ids: IdMap,
+    pub(crate) slot: Slot,
+    /// Which limits the group holds.
+    pub(crate) controllers: Controllers,
+    /// Why there are no control groups, if there are none.
+    pub(crate) no_groups: Option<(String, String)>,
+    pub(crate) landlock_abi: u32,
+}
+
+/// Why there is no sandbox.
+pub(crate) type Problem = Box<proto::Problem>;
+
+/// A problem with a stable code of `docs/errors`.
+pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
+    Box::new(proto::Problem { code: code.to_owned(), message: message.into(), ..Default::default() })
+}
+
+/// Builds the sandbox. `server` is closed in the sandbox's process.
+///
+/// # Errors
+/// What could not be had; nothing is left behind.
+pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
+    let limits = spec.limits.as_option().cloned().unwrap_or_default();
+    let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
+        .map_err(|error| failed("cannot lock a slot", &error))?
+        .ok_or_else(|| problem("no_slot", "every slot for a sandbox on this host is taken"))?;
+    let ids = choose_ids(spec, &slot);
+    let Claimed { group, controllers, no_groups } = claim_group(spec, &limits, &slot, &ids)?;
+    let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
+    let birth = Birth {
+        plan: plan(spec, &limits, &ids, dev),
+        agent_id: ids.agent_id(),
+        many_ids: ids.separates_agent(),
+        nested: group.is_none(),
+        root_trees: root_trees(spec, dev),
+        dev,
+    };
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let (ours, theirs) = pair.map_err(|error| failed("cannot make a socket pair", &error))?;
+    let leaf = group.as_ref().and_then(Group::agent_leaf);
+    let agent = match process::fork(Namespaces::SANDBOX, leaf).map_err(|errno| namespaces_refused(&errno))? {
+        Fork::Child => {
+            drop(ours);
+            crate::agent::live(theirs, birth)
+        }
+        Fork::Parent(agent) => agent,
+    };
+    drop(theirs);
+    let raised = raise(spec, &ids, &agent, &ours, dev);
+    let ready = raised.inspect_err(|_| {
+        let _gone = process::signal(&agent.pidfd, rustix::process::Signal::KILL);
+    })?;
+    let link = Link::new(ours, Side::Upper).map_err(|error| failed("cannot use the socket pair", &error))?;
+    let Ready { disk, landlock_abi } = ready;
+    Ok(Sandbox { link, agent, group, disk, limits, ids, slot, controllers, no_groups, landlock_abi })
+}
+
+fn namespaces_refused(errno: &rustix::io::Errno) -> Problem {
+    problem("isolation_unavailable", format!("the kernel refuses new namespaces: {errno}; `sandkeep doctor` says why"))
+}
+
+/// Root gives a range of its own; an ordinary user has a subordinate range, or one id.
+fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> IdMap {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if uid == 0 {
+        return IdMap::range(slot.first_id(spec.id_base));
+    }
+    let user = idmap::user_name(uid);
+    let lent = |path: &str| {
+        let table = std::fs::read_to_string(path).unwrap_or_default();
+        idmap::subordinate(&table, &user, uid)
+    };
+    match (lent("/etc/subuid"), lent("/etc/subgid")) {
+        (Some(uids), Some(gids)) if idmap::helpers_present() => {
+            if spec.mounts.is_empty() {
+                IdMap::subordinate(uid, gid, uids, gids)
+            } else {
+                // What the caller shows is the caller's: the code is to use it as the caller would.
+                IdMap::subordinate_as_caller(uid, gid, uids, gids)
+            }
+        }
+        _ => IdMap::single(uid, gid, USER_ID),
+    }
+}
+
+struct Claimed {
+    group: Option<Group>,
+    controllers: Controllers,
+    no_groups: Option<(String, String)>,
+}
+
+fn claim_group(
+    spec: &proto::SandboxSpec,
+    limits: &proto::SandboxLimits,
+    slot: &Slot,
+    ids: &IdMap,
+) -> Result<Claimed, Problem> {
+    let layout = Layout::detect();
+    if let Layout::None { cause, remedy } = &layout {
+        let (cause, remedy) = (cause.clone(), remedy.clone());
+        let controllers = Controllers::default();
+        return Ok(Claimed { group: None, controllers, no_groups: Some((cause, remedy)) });
+    }
+    let some = |value: u64| (value > 0).then_some(value);
+    let held = GroupLimits {
+        memory: some(limits.memory_bytes),
+        cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
+        processes: (limits.processes > 0).then_some(limits.processes),
+    };
+    let claimed = Pool::open(&layout, some(spec.ceiling_bytes)).and_then(|pool| {
+        let mut group = pool.claim(slot.number, &held)?;
+        if let Some(agent) = ids.outside_uid(ids.agent_id()).filter(|_| ids.writer == Writer::Direct) {
+            group.admit(agent)?;
+        }
+        Ok(group)
+    });
+    match claimed {
+        Ok(group) => {
+            Ok(Claimed { group: Some(group), controllers: layout.controllers(), no_groups: None })
+        }
+        Err(error) => {
+            let cause = chain(&error);
+            Err(problem("sandbox_failed", format!("cannot prepare control groups: {cause}")))
+        }
+    }
+}
+
+fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, dev: bool) -> Plan {
+    let source = match spec.root.as_option().and_then(|root| root.kind.as_ref()) {
+        Some(RootKind::Directory(directory)) => Source::Directory { path: directory.path.clone(), tree: None },
+        Some(RootKind::Host(_)) | None => Source::Host { trees: Vec::new() },
+    };
+    let mounts = spec.mounts.iter().map(|mount| Mount {
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        access: if mount.read_only { Access::ReadOnly } else { Access::ReadWrite },
+        tree: None,
+    });
+    Plan {
+        staging: format!("{}/slots", spec.state_directory),
+        source,
+        writable: dev,
+        mounts: mounts.collect(),
+        disk_bytes: limits.disk_bytes,
+        inodes: limits.inodes,
+        owner: (USER_ID, USER_ID),
+        chown: ids.separates_agent(),
+        hostname: spec.hostname.clone(),
+    }
+}
+
+/// What process 1 hands over once it stands.
+struct Ready {
+    disk: OwnedFd,
+    landlock_abi: u32,
+}
+
+/// Gives the newborn its ids and what only we can prepare, and waits until it stands.
+fn raise(
+    spec: &proto::SandboxSpec,
+    ids: &IdMap,
+    agent: &process::Child,
+    socket: &OwnedFd,
+    dev: bool,
+) -> Result<Ready, Problem> {
+    ids.write(agent.pid).map_err(|error| problem("sandbox_failed", format!("cannot map ids: {error}")))?;
+    let trees = translated_trees(spec, ids, agent, dev)?;
+    let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
+    let mut mask = Vec::with_capacity(trees.len() + 1);
+    mask.push(u8::try_from(trees.len()).expect("few trees"));
+    for tree in &trees {
+        mask.push(u8::from(tree.is_some()));
+        descriptors.extend(tree.as_ref().map(AsFd::as_fd));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(crate::agent::MOST_TREES))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(problem("mount_refused", "too many mounts"));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(&mask)], &mut control, SendFlags::NOSIGNAL)
+        .map_err(|errno| problem("sandbox_failed", format!("process 1 is gone: {errno}")))?;
+    wait_ready(socket)
+}
+
+/// Trees with ids translated, in the order in which process 1 expects them: those of the root, then the mounts.
+fn translated_trees(
+    spec: &proto::SandboxSpec,
+    ids: &IdMap,
+    agent: &process::Child,
+    dev: bool,
+) -> Result<Vec<Option<OwnedFd>>, Problem> {
+    let mut trees = Vec::new();
+    if ids.writer != Writer::Direct {
+        trees.resize_with(root_trees(spec, dev).len() + spec.mounts.len(), || None);
+        return Ok(trees);
+    }
+    let whole = userns::open(agent.pid)
+        .map_err(|error| problem("sandbox_failed", format!("cannot open the user namespace: {error}")))?;
+    for path in root_trees(spec, dev) {
+        // A file system that cannot translate is shown as it is: its owners are then nobody's.
+        trees.push(mount::id_mapped(&path, &whole).ok());
+    }
+    let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
+    for shown in &spec.mounts {
+        let translated = userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
+        trees.push(translated.ok().and_then(|map| mount::id_mapped(&shown.source, &map).ok()));
+    }
+    Ok(trees)
+}
+
+/// Host paths of the root whose ids are worth translating.
+pub(crate) fn root_trees(spec: &proto::SandboxSpec, dev: bool) -> Vec<String> {
+    match spec.root.as_option().and_then(|root| root.kind.as_ref()) {
+        Some(RootKind::Directory(directory)) => vec![directory.path.clone()],
+        Some(RootKind::Host(_)) | None if dev => sandkeep_sandbox::root::real_host_trees(),
+        Some(RootKind::Host(_)) | None => Vec::new(),
+    }
+}
+
+/// A sandbox that takes longer has met a dead disk or a kernel fault.
+const READY_WITHIN: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    let woken = poll(&mut fds, Some(&READY_WITHIN));
+    if !matches!(woken, Ok(1..)) {
+        return Err(problem("sandbox_failed", "process 1 did not become ready"));
+    }
+    let (said, mut descriptors) = crate::agent::hear(socket)
+        .map_err(|errno| problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}")))?;
+    let text = String::from_utf8_lossy(&said);
+    match (text.strip_prefix("ready "), descriptors.pop()) {
+        (Some(abi), Some(disk)) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
+        _ if text.is_empty() => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
+        _ => Err(problem("sandbox_failed", text.into_owned())),
+    }
+}
+
+/// An error with all its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Id of the agent on this host.
+pub(crate) fn agent_host_id(ids: &IdMap) -> u32 {
+    ids.outside_uid(if ids.separates_agent() { AGENT_ID } else { ids.agent_id() }).unwrap_or(0)
+}

@@ -1,0 +1,333 @@
+//! The calls of a server, each answered from what is known.
+
+use buffa::MessageField;
+use sandkeep_protocol::agent as inner;
+use sandkeep_protocol::envelope::{Code, ConnectError};
+use sandkeep_protocol::mux::StreamId;
+use sandkeep_protocol::routes::{agent as agent_routes, supervisor as routes};
+use sandkeep_protocol::supervisor as proto;
+use sandkeep_protocol::supervisor::__buffa::oneof::{boot_response::Outcome, start_execution::Stdin};
+use sandkeep_sandbox::cgroup::GroupLimits;
+use sandkeep_sandbox::idmap::USER_ID;
+
+use super::boot::{self, agent_host_id};
+use super::domain::{Domain, Namespace};
+use super::execution::{Execution, Killed, Phase, Tail};
+use super::{Supervisor, watch};
+use crate::calls::{self, Incoming};
+use crate::clock;
+
+/// The versions of this protocol that we speak.
+const VERSIONS: (u32, u32) = (1, 1);
+/// After a polite cancel the code has this long before it is killed.
+const CANCEL_PATIENCE_US: u64 = 5_000_000;
+/// Executions that are remembered, ended ones included.
+const MOST_EXECUTIONS: usize = 4_096;
+
+type Answer<T> = Result<T, ConnectError>;
+
+impl Supervisor {
+    pub(super) fn called(&mut self, id: StreamId, call: Incoming) {
+        match call.path.as_str() {
+            routes::HELLO => {
+                let outcome = call.message().and_then(|request| self.hello(&request));
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::BOOT => {
+                let outcome = call.message().and_then(|request| self.boot(request));
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::START => self.start(id, &call),
+            routes::TAIL => self.tail(id, &call),
+            routes::GET => {
+                let outcome = call.message().and_then(|request: proto::GetRequest| {
+                    Ok(self.known(&request.execution_id)?.status())
+                });
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::LIST => {
+                let executions = self.executions.values().map(Execution::status).collect();
+                call.answer(&mut self.server, id, Ok(proto::ListResponse { executions, ..Default::default() }));
+            }
+            routes::CANCEL => {
+                let outcome = call.message().and_then(|request| self.cancel(&request));
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::SEND_INPUT => {
+                let outcome = call.message().and_then(|request| self.send_input(request));
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::CLOSE_INPUT => {
+                let outcome = call.message().and_then(|request| self.close_input(&request));
+                call.answer(&mut self.server, id, outcome);
+            }
+            routes::SHUTDOWN => self.shutdown(id, call),
+            path => {
+                let error = ConnectError::new(Code::Unimplemented, format!("the supervisor has no method {path}"));
+                call.refuse(&mut self.server, id, &error);
+            }
+        }
+    }
+
+    fn hello(&self, request: &proto::HelloRequest) -> Answer<proto::HelloResponse> {
+        if request.min_version > VERSIONS.1 || request.max_version < VERSIONS.0 {
+            let text = format!("protocol_error: this supervisor speaks versions {} to {}", VERSIONS.0, VERSIONS.1);
+            return Err(ConnectError::new(Code::FailedPrecondition, text));
+        }
+        Ok(proto::HelloResponse {
+            version: request.max_version.min(VERSIONS.1),
+            boot_id: watch::boot_id(),
+            pid: std::process::id(),
+            start_time: watch::own_start_time(),
+            incarnation: self.spec.incarnation,
+            sandbox_id: self.spec.sandbox_id.clone(),
+            ..Default::default()
+        })
+    }
+
+    fn boot(&mut self, request: proto::BootRequest) -> Answer<proto::BootResponse> {
+        if self.spec.incarnation != 0 {
+            let text = "already_started: this supervisor holds a sandbox already";
+            return Err(ConnectError::new(Code::AlreadyExists, text));
+        }
+        let spec = request.spec.into_option().unwrap_or_default();
+        let outcome = match boot::boot(&spec) {
+            Err(problem) => Outcome::Problem(problem),
+            Ok(sandbox) => {
+                let booted = proto::Booted {
+                    enforcement: watch::enforcement(&sandbox),
+                    agent_pid: u32::try_from(sandbox.agent.pid.as_raw_nonzero().get()).unwrap_or(0),
+                    landlock_abi: sandbox.landlock_abi,
+                    slot: sandbox.slot.number,
+                    user_host_id: sandbox.ids.outside_uid(USER_ID).unwrap_or(0),
+                    agent_host_id: agent_host_id(&sandbox.ids),
+                    id_count: sandbox.ids.uids.iter().map(|span| span.count).sum(),
+                    ..Default::default()
+                };
+                self.spec = spec;
+                self.token = request.token;
+                self.sandbox = Some(sandbox);
+                Outcome::Booted(Box::new(booted))
+            }
+        };
+        Ok(proto::BootResponse { outcome: Some(outcome), ..Default::default() })
+    }
+
+    /// Refuses commands for another incarnation and from servers that were fenced off.
+    fn fence(&mut self, incarnation: u64, token: u64) -> Answer<()> {
+        if incarnation != self.spec.incarnation {
+            let text = format!("stale_token: this is incarnation {}", self.spec.incarnation);
+            return Err(ConnectError::new(Code::FailedPrecondition, text));
+        }
+        if token < self.token {
+            let text = format!("stale_token: token {token} is lower than {}", self.token);
+            return Err(ConnectError::new(Code::FailedPrecondition, text));
+        }
+        self.token = token;
+        Ok(())
+    }
+
+    fn start(&mut self, id: StreamId, call: &Incoming) {
+        let begun = call.message().and_then(|request: proto::StartExecution| {
+            self.fence(request.incarnation, request.token)?;
+            let execution_id = request.execution_id.clone();
+            // The same id again is the same execution: whoever asks listens, nothing runs twice.
+            if !self.executions.contains_key(&execution_id) {
+                let execution = self.begin(request)?;
+                self.executions.insert(execution_id.clone(), execution);
+            }
+            Ok(execution_id)
+        });
+        match begun {
+            Ok(execution_id) => self.listen(id, call, &execution_id, 0),
+            Err(error) => call.refuse(&mut self.server, id, &error),
+        }
+    }
+
+    fn begin(&mut self, request: proto::StartExecution) -> Answer<Execution> {
+        if self.executions.len() >= MOST_EXECUTIONS {
+            self.forget_oldest()?;
+        }
+        let limits = request.limits.as_option().cloned().unwrap_or_default();
+        let (number, domain) = self.take_domain(&limits)?;
+        let mut execution = Execution::new(request, domain, number);
+        let asked = self.ask_to_spawn(&mut execution);
+        if let Err(error) = asked {
+            self.give_domain_back(&mut execution);
+            return Err(error);
+        }
+        Ok(execution)
+    }
+
+    fn ask_to_spawn(&mut self, execution: &mut Execution) -> Answer<()> {
+        let domain = execution.domain.as_ref().expect("a new execution has its domain");
+        let (descriptors, clone_into) = domain
+            .ways_in()
+            .map_err(|error| ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}")))?;
+        let own_pid_namespace = matches!(domain, Domain::Namespace(_));
+        let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, &self.spec);
+        let Some(sandbox) = &mut self.sandbox else {
+            return Err(ConnectError::new(Code::FailedPrecondition, "sandbox_failed: the sandbox has ended"));
+        };
+        let call = calls::call(&mut sandbox.link, agent_routes::SPAWN, &spawn, descriptors)
+            .map_err(|error| ConnectError::new(Code::ResourceExhausted, format!("too_many_executions: {error}")))?;
+        execution.call = Some(call);
+        Ok(())
+    }
+
+    fn take_domain(&mut self, limits: &proto::ExecutionLimits) -> Answer<(u32, Domain)> {
+        let unavailable = |what: &dyn std::fmt::Display| ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"));
+        let Some(sandbox) = &self.sandbox else { return Err(unavailable(&"the sandbox has ended")) };
+        let Some(group) = &sandbox.group else { return Ok((0, Domain::Namespace(Namespace::default()))) };
+        let some = |value: u64| (value > 0).then_some(value);
+        let held = GroupLimits {
+            memory: some(limits.memory_bytes),
+            cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
+            processes: (limits.processes > 0).then_some(limits.processes),
+        };
+        if let Some((number, Domain::Group(mut domain))) = self.idle_domains.pop() {
+            group.renew(&mut domain, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+            self.used_domains.insert(number);
+            return Ok((number, Domain::Group(domain)));
+        }
+        let number = (0..).find(|n| !self.used_domains.contains(n)).expect("fewer executions than numbers");
+        let domain = group.domain(number, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+        self.used_domains.insert(number);
+        Ok((number, Domain::Group(Box::new(domain))))
+    }
+
+    /// Keeps an emptied domain for the next execution.
+    pub(super) fn give_domain_back(&mut self, execution: &mut Execution) {
+        self.used_domains.remove(&execution.domain_number);
+        if let Some(domain @ Domain::Group(_)) = execution.domain.take() {
+            self.idle_domains.push((execution.domain_number, domain));
+        }
+    }
+
+    fn forget_oldest(&mut self) -> Answer<()> {
+        let ended = self.executions.iter().filter(|(_, execution)| execution.is_ended() && execution.tails.is_empty());
+        let oldest = ended.min_by_key(|(_, execution)| execution.begun_us).map(|(id, _)| id.clone());
+        let Some(oldest) = oldest else {
+            return Err(ConnectError::new(Code::ResourceExhausted, "too_many_executions: all of them are running"));
+        };
+        self.executions.remove(&oldest);
+        Ok(())
+    }
+
+    fn tail(&mut self, id: StreamId, call: &Incoming) {
+        let request = call.message().and_then(|request: proto::TailRequest| {
+            self.known(&request.execution_id)?;
+            Ok(request)
+        });
+        match request {
+            Ok(request) => self.listen(id, call, &request.execution_id, request.offset),
+            Err(error) => call.refuse(&mut self.server, id, &error),
+        }
+    }
+
+    fn listen(&mut self, id: StreamId, call: &Incoming, execution_id: &str, offset: u64) {
+        call.begin(&mut self.server, id);
+        if let Some(execution) = self.executions.get_mut(execution_id) {
+            execution.tails.push(Tail { stream: id, offset, told_start: false });
+        }
+    }
+
+    fn known(&mut self, execution_id: &str) -> Answer<&mut Execution> {
+        let unknown = || ConnectError::new(Code::NotFound, format!("not_found: no execution {execution_id}"));
+        self.executions.get_mut(execution_id).ok_or_else(unknown)
+    }
+
+    fn cancel(&mut self, request: &proto::CancelRequest) -> Answer<proto::CancelResponse> {
+        self.fence(request.incarnation, request.token)?;
+        let execution = self.known(&request.execution_id)?;
+        let politely = request.mode.as_known() != Some(proto::CancelMode::CANCEL_MODE_KILL);
+        let cancelled = if politely && matches!(execution.phase, Phase::Running) {
+            execution.killed.get_or_insert(Killed::Cancelled);
+            execution.deadline_us = Some(clock::boot_us() + CANCEL_PATIENCE_US);
+            let request = inner::SignalRequest {
+                execution_id: request.execution_id.clone(),
+                signal: SIGTERM,
+                ..Default::default()
+            };
+            self.tell_agent(agent_routes::SIGNAL, &request);
+            true
+        } else {
+            execution.kill(Killed::Cancelled)
+        };
+        Ok(proto::CancelResponse { cancelled, ..Default::default() })
+    }
+
+    fn send_input(&mut self, request: proto::SendInputRequest) -> Answer<proto::SendInputResponse> {
+        self.fence(request.incarnation, request.token)?;
+        self.known(&request.execution_id)?;
+        let (execution_id, data) = (request.execution_id, request.data);
+        self.tell_agent(agent_routes::INPUT, &inner::InputRequest { execution_id, data, ..Default::default() });
+        Ok(proto::SendInputResponse::default())
+    }
+
+    fn close_input(&mut self, request: &proto::CloseInputRequest) -> Answer<proto::CloseInputResponse> {
+        self.fence(request.incarnation, request.token)?;
+        self.known(&request.execution_id)?;
+        let execution_id = request.execution_id.clone();
+        self.tell_agent(agent_routes::CLOSE_INPUT, &inner::CloseInputRequest { execution_id, ..Default::default() });
+        Ok(proto::CloseInputResponse::default())
+    }
+
+    /// A call whose answer does not matter.
+    fn tell_agent<M: buffa::Message>(&mut self, path: &str, message: &M) {
+        if let Some(sandbox) = &mut self.sandbox {
+            let _answered = calls::call_unary(&mut sandbox.link, path, message);
+        }
+    }
+
+    fn shutdown(&mut self, id: StreamId, call: Incoming) {
+        let allowed = call
+            .message()
+            .and_then(|request: proto::ShutdownRequest| self.fence(request.incarnation, request.token));
+        match allowed {
+            Ok(()) => self.leaving = Some((id, call)),
+            Err(error) => call.refuse(&mut self.server, id, &error),
+        }
+    }
+}
+
+const SIGTERM: u32 = 15;
+
+fn spawn_request(
+    request: &proto::StartExecution,
+    clone_into_group: bool,
+    own_pid_namespace: bool,
+    spec: &proto::SandboxSpec,
+) -> inner::SpawnRequest {
+    let (stdin_mode, stdin) = match &request.stdin {
+        None | Some(Stdin::StdinOpen(false)) => (inner::Stdin::STDIN_UNSPECIFIED, Vec::new()),
+        Some(Stdin::StdinBytes(bytes)) => (inner::Stdin::STDIN_BYTES, bytes.clone()),
+        Some(Stdin::StdinOpen(true)) => (inner::Stdin::STDIN_OPEN, Vec::new()),
+    };
+    let file = |file: &proto::File| inner::File {
+        path: file.path.clone(),
+        mode: file.mode,
+        data: file.data.clone(),
+        ..Default::default()
+    };
+    inner::SpawnRequest {
+        execution_id: request.execution_id.clone(),
+        argv: request.argv.clone(),
+        env: request.env.clone(),
+        cwd: request.cwd.clone(),
+        uid: request.uid,
+        gid: request.gid,
+        files: request.files.iter().map(file).collect(),
+        stdin_mode: stdin_mode.into(),
+        stdin,
+        merge_stderr: request.merge_stderr,
+        rlimits: MessageField::some(watch::rlimits(request, spec, own_pid_namespace)),
+        clone_into_group,
+        own_pid_namespace,
+        wants_return_value: request.return_value_max_bytes > 0,
+        return_value_max_bytes: request.return_value_max_bytes,
+        watch_changes: !request.artifact_roots.is_empty(),
+        ..Default::default()
+    }
+}
+

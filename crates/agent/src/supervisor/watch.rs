@@ -1,0 +1,157 @@
+//! Moments and measurements: deadlines, patience, and the limits that no kernel mechanism holds for us here.
+
+use std::fs;
+
+use rustix::fs::fstatvfs;
+use sandkeep_protocol::agent as inner;
+use sandkeep_protocol::supervisor as proto;
+
+use super::boot::Sandbox;
+use super::execution::{Execution, Killed, Phase};
+use super::Supervisor;
+use crate::clock;
+
+/// How often what nobody counts for us is looked at: an overshoot lasts no longer.
+const LOOK_EVERY_US: u64 = 40_000;
+/// How often a group is asked whether the kernel killed something in it: the end of its first process asks at once.
+const ASK_EVERY_US: u64 = 100_000;
+
+impl Supervisor {
+    /// When the next look at running executions is due.
+    pub(super) fn next_look(&self) -> Option<u64> {
+        let running = self.executions.values().any(|e| matches!(e.phase, Phase::Starting | Phase::Running));
+        running.then_some(self.next_look_us)
+    }
+
+    /// Does what is due.
+    pub(super) fn keep_time(&mut self) {
+        let now = clock::boot_us();
+        let due: Vec<String> = self
+            .executions
+            .iter()
+            .filter(|(_, execution)| execution.next_moment_us().is_some_and(|moment| moment <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.moment(&id, now);
+        }
+        if self.next_look().is_some_and(|moment| moment <= now) {
+            self.look();
+            let grouped = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.group.is_some());
+            self.next_look_us = now + if grouped { ASK_EVERY_US } else { LOOK_EVERY_US };
+        }
+    }
+
+    fn moment(&mut self, id: &str, now: u64) {
+        let Some(execution) = self.executions.get_mut(id) else { return };
+        if execution.patience_us.is_some_and(|moment| moment <= now) {
+            return self.out_of_patience(id);
+        }
+        let reason = execution.killed.unwrap_or(Killed::Limit(proto::LimitKind::LIMIT_KIND_TIMEOUT));
+        execution.kill(reason);
+    }
+
+    /// Ends what the kernel shot at, and what is larger than it may be.
+    fn look(&mut self) {
+        let Some(sandbox) = &self.sandbox else { return };
+        let memory = Killed::Limit(proto::LimitKind::LIMIT_KIND_MEMORY);
+        if sandbox.group.is_some() {
+            for execution in self.executions.values_mut() {
+                if execution.domain.as_ref().is_some_and(super::Domain::out_of_memory) {
+                    execution.kill(memory);
+                }
+            }
+            return;
+        }
+        let limit = sandbox.limits.memory_bytes;
+        let files = written_bytes(sandbox);
+        let mut sizes: Vec<(&mut Execution, u64)> = self
+            .executions
+            .values_mut()
+            .filter(|execution| matches!(execution.phase, Phase::Running))
+            .map(|execution| {
+                let bytes = execution.domain.as_mut().map_or(0, super::Domain::sample);
+                (execution, bytes)
+            })
+            .collect();
+        for (execution, bytes) in &mut sizes {
+            let own = execution.request.limits.as_option().map_or(0, |limits| limits.memory_bytes);
+            if own > 0 && *bytes > own {
+                execution.kill(memory);
+            }
+        }
+        let all: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        if limit > 0 && all + files > limit
+            && let Some((largest, _)) = sizes.iter_mut().max_by_key(|(_, bytes)| *bytes)
+        {
+            largest.kill(memory);
+        }
+    }
+}
+
+/// What files in the sandbox's memory file system take.
+fn written_bytes(sandbox: &Sandbox) -> u64 {
+    fstatvfs(&sandbox.disk).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
+}
+
+/// How each limit is held here.
+pub(super) fn enforcement(sandbox: &Sandbox) -> Vec<proto::Enforcement> {
+    use proto::{Level, LimitKind};
+    let held = |held: bool, without: Level| if held { Level::LEVEL_KERNEL } else { without };
+    let (cause, remedy) = sandbox.no_groups.clone().unwrap_or_else(|| {
+        ("the control group tree lacks this controller".to_owned(), "sandkeep doctor".to_owned())
+    });
+    let levels = [
+        (LimitKind::LIMIT_KIND_MEMORY, held(sandbox.controllers.memory, Level::LEVEL_WATCHED)),
+        (LimitKind::LIMIT_KIND_CPU, held(sandbox.controllers.cpu, Level::LEVEL_NONE)),
+        // Without a group RLIMIT_NPROC holds it, per user namespace, which is the sandbox's own.
+        (LimitKind::LIMIT_KIND_PROCESSES, Level::LEVEL_KERNEL),
+        (LimitKind::LIMIT_KIND_DISK, Level::LEVEL_KERNEL),
+        (LimitKind::LIMIT_KIND_INODES, Level::LEVEL_KERNEL),
+        (LimitKind::LIMIT_KIND_TIMEOUT, Level::LEVEL_KERNEL),
+        (LimitKind::LIMIT_KIND_OUTPUT, Level::LEVEL_KERNEL),
+    ];
+    let entry = |(limit, level): (LimitKind, Level)| {
+        let held = level == Level::LEVEL_KERNEL;
+        proto::Enforcement {
+            limit: limit.into(),
+            level: level.into(),
+            cause: if held { String::new() } else { cause.clone() },
+            remedy: if held { String::new() } else { remedy.clone() },
+            ..Default::default()
+        }
+    };
+    levels.into_iter().map(entry).collect()
+}
+
+/// Resource limits of an execution: the second line behind groups, and the first where there are none.
+pub(super) fn rlimits(request: &proto::StartExecution, spec: &proto::SandboxSpec, no_groups: bool) -> inner::Rlimits {
+    let own = request.limits.as_option().cloned().unwrap_or_default();
+    let all = spec.limits.as_option().cloned().unwrap_or_default();
+    let smaller = |own: u64, all: u64| if own == 0 { all } else { own.min(all.max(1)) };
+    let memory = smaller(own.memory_bytes, all.memory_bytes);
+    let processes = smaller(u64::from(own.processes), u64::from(all.processes));
+    inner::Rlimits {
+        open_files: u64::from(own.open_files),
+        // The agent and an init count as well where they have the code's id.
+        processes: if no_groups && processes > 0 { processes + OWN_PROCESSES } else { 0 },
+        file_bytes: if no_groups { all.disk_bytes.max(memory) } else { 0 },
+        data_bytes: if no_groups { memory } else { 0 },
+        ..Default::default()
+    }
+}
+
+/// The agent and one init, which may share the code's id.
+const OWN_PROCESSES: u64 = 2;
+
+/// Tells this boot of the machine from others.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// When this process began, in clock ticks since boot.
+pub(super) fn own_start_time() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,258 @@
+//! What every driver can do, and the words for asking.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use sandkeep_core::code::Problem;
+use sandkeep_core::enforcement::Enforcement;
+use sandkeep_core::execution::{Artifact, EndFacts, Metrics, Work};
+use sandkeep_core::id::{ExecutionId, SandboxId};
+use sandkeep_core::limits::Limits;
+use sandkeep_core::output::Stream;
+use sandkeep_core::sandbox::Profile;
+
+/// An async result behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Makes sandboxes real, in one place.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// The word for it: `local`, later `docker`, `kubernetes`.
+    fn name(&self) -> &'static str;
+
+    /// Makes a sandbox that waits for work. Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// A [`Problem`] with its code; nothing is left behind.
+    fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>>;
+}
+
+/// A live sandbox. Dropping the handle ends it.
+pub trait Sandbox: fmt::Debug + Send + Sync {
+    /// Its id.
+    fn id(&self) -> SandboxId;
+
+    /// How each limit is held where it runs.
+    fn enforcement(&self) -> &Enforcement;
+
+    /// What the sandbox's supervisor and agent look like from the host.
+    fn facts(&self) -> &Facts;
+
+    /// Starts an execution. Starting the same id again listens to the same execution.
+    ///
+    /// # Errors
+    /// A [`Problem`]: the interpreter is missing, the sandbox has ended.
+    fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>>;
+
+    /// Kills everything in it and returns when nothing is left.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// One execution, followed.
+pub trait Running: fmt::Debug + Send {
+    /// What happens next; `None` after the end was told. Cancel-safe: nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// The sandbox is gone and nobody knows how the execution ended.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, Problem>>;
+
+    /// A handle for cancelling and feeding it while someone else follows it.
+    fn control(&self) -> Box<dyn Control>;
+}
+
+/// Acts on an execution while it runs.
+pub trait Control: fmt::Debug + Send + Sync {
+    /// Asks it to end (SIGTERM, and SIGKILL after five seconds), or kills it at once. False when it had ended before.
+    ///
+    /// # Errors
+    /// The sandbox is gone.
+    fn cancel(&self, how: Cancel) -> BoxFuture<'_, Result<bool, Problem>>;
+
+    /// Gives it more standard input, when it was started with [`Stdin::Open`].
+    ///
+    /// # Errors
+    /// The sandbox is gone.
+    fn send_input(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+
+    /// Ends its standard input.
+    ///
+    /// # Errors
+    /// The sandbox is gone.
+    fn close_input(&self) -> BoxFuture<'_, Result<(), Problem>>;
+}
+
+/// How to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// SIGTERM first.
+    Politely,
+    /// SIGKILL to the whole tree.
+    Now,
+}
+
+/// What happens to an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Foreign code runs.
+    Started,
+    /// A piece of output at `offset` of the merged log. Borders mean nothing.
+    Output {
+        /// Position of the first byte.
+        offset: u64,
+        /// Where it was written.
+        stream: Stream,
+        /// Never empty.
+        bytes: Vec<u8>,
+    },
+    /// The log does not have these bytes.
+    Gap {
+        /// First missing position.
+        from: u64,
+        /// First position after them.
+        to: u64,
+    },
+    /// It is over; nothing follows.
+    Ended(Box<Ended>),
+}
+
+/// The facts of an end, before they are a verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// What [`sandkeep_core::execution::conclude`] decides on.
+    pub facts: EndFacts,
+    /// What a handler handed back, as it wrote it.
+    pub returned: Option<Vec<u8>>,
+    /// It handed back more than is taken.
+    pub returned_too_much: bool,
+    /// Why the code could not be started: what the kernel said, and at which step.
+    pub not_runnable: Option<NotRunnable>,
+    /// What it used.
+    pub metrics: Metrics,
+    /// What it made or changed.
+    pub artifacts: Vec<Artifact>,
+    /// There was more than is listed.
+    pub artifacts_truncated: bool,
+    /// Bytes ever written to standard output, kept or not.
+    pub stdout_bytes: u64,
+    /// Bytes ever written to standard error, kept or not.
+    pub stderr_bytes: u64,
+    /// Milliseconds since 1970 UTC.
+    pub started_at_ms: u64,
+    /// Milliseconds since 1970 UTC.
+    pub finished_at_ms: u64,
+}
+
+/// Why code could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRunnable {
+    /// An errno.
+    pub errno: i32,
+    /// Which step of the start.
+    pub stage: String,
+}
+
+/// What a sandbox looks like from the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Process id of the supervisor.
+    pub supervisor_pid: u32,
+    /// Process id of the agent.
+    pub agent_pid: u32,
+    /// The claimed slot.
+    pub slot: u32,
+    /// Host id of the code's user.
+    pub user_host_id: u32,
+    /// Host id of the agent.
+    pub agent_host_id: u32,
+    /// How many ids are mapped.
+    pub id_count: u32,
+    /// Version of Landlock in use; 0 without.
+    pub landlock_abi: u32,
+}
+
+/// What to make.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    /// Its id.
+    pub id: SandboxId,
+    /// Which start of it this is, from 1.
+    pub incarnation: u64,
+    /// Fencing token of whoever asks.
+    pub token: u64,
+    /// How much of a system it is.
+    pub profile: Profile,
+    /// Where programs come from.
+    pub root: Root,
+    /// Host directories and files shown inside.
+    pub mounts: Vec<Mount>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Where programs come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The host's own, read-only.
+    Host,
+    /// A directory with a root file system: an absolute path.
+    Directory(String),
+}
+
+/// A host path shown inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Whether the code may write there.
+    pub writable: bool,
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ExecutionSpec {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Fencing token of whoever asks.
+    pub token: u64,
+    /// What to run.
+    pub work: Work,
+    /// On top of the sandbox's environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, absolute; `/workspace` unless given.
+    pub cwd: Option<String>,
+    /// Who the code is inside.
+    pub user: User,
+    /// Standard input.
+    pub stdin: Stdin,
+    /// One pipe for both output streams: exact order across them.
+    pub merge_stderr: bool,
+    /// Within those of the sandbox: time, output and open files are taken from here.
+    pub limits: Limits,
+    /// Files put into the workspace before the start: path below it, bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Whether to look for new and changed files.
+    pub artifacts: bool,
+}
+
+/// Who the code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// `user`, 1000.
+    User,
+    /// Inside-root, 0: profile `dev` only.
+    Root,
+}
+
+/// Standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing.
+    Empty,
+    /// These bytes, then its end.
+    Bytes(Vec<u8>),
+    /// Comes through [`Control::send_input`].
+    Open,
+}

@@ -1,0 +1,60 @@
+//! The agent program, carried inside this one and executed from memory.
+//!
+//! A sealed memory file cannot be changed by anyone, is not looked for in any path, and is the same for every sandbox
+//! of this process: the kernel shares its pages.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use sandkeep_core::code::{ErrorCode, Problem};
+
+/// The static program, as built by this crate's build script.
+static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sandkeep-agent"));
+
+/// Starts a supervisor whose descriptor 0 is `socket`.
+///
+/// # Errors
+/// `sandbox_failed` when no memory file or process can be had.
+pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Child, Problem> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Problem::new(ErrorCode::SandboxFailed, format!("{what}: {error}"))
+    };
+    let program = program().map_err(|error| failed("cannot keep the agent in memory", &error))?;
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command
+        .arg0("sandkeep-agent")
+        .arg("supervisor")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A terminal's signals are for the command, which decides what becomes of the sandbox.
+        .process_group(0);
+    command.spawn().map_err(|error| failed("cannot start a supervisor", &error))
+}
+
+fn program() -> std::io::Result<&'static File> {
+    static PROGRAM: OnceLock<File> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program);
+    }
+    let made = make()?;
+    Ok(PROGRAM.get_or_init(|| made))
+}
+
+fn make() -> std::io::Result<File> {
+    let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Since 6.3 the kernel wants to be told that the file is to be executed; before, it does not know the flag.
+    let memory = memfd_create(c"sandkeep-agent", sealable | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create(c"sandkeep-agent", sealable))?;
+    let mut file = File::from(memory);
+    file.write_all(AGENT)?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
+}

@@ -10,7 +10,8 @@ fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
     let root = manifest.join("../..");
-    for part in ["crates/agent", "crates/sandbox/src", "crates/protocol/src", "crates/core/src", "Cargo.lock"] {
+    for part in ["crates/agent", "crates/sandbox/src", "crates/protocol/src", "crates/core/src", "Cargo.lock"]
+    {
         println!("cargo:rerun-if-changed={}", root.join(part).display());
     }
     let target = env::var("TARGET").expect("set by cargo");

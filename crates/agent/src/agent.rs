@@ -257,7 +257,9 @@ impl Agent {
 
     fn named(&mut self, execution_id: &str) -> Result<&mut Running, ConnectError> {
         let found = self.running.values_mut().find(|running| running.execution_id == execution_id);
-        found.ok_or_else(|| ConnectError::new(Code::NotFound, format!("no execution {execution_id} is running")))
+        found.ok_or_else(|| {
+            ConnectError::new(Code::NotFound, format!("no execution {execution_id} is running"))
+        })
     }
 
     fn list_changed(&mut self, id: StreamId, call: &Incoming) {

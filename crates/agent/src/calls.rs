@@ -73,12 +73,7 @@ impl Incoming {
     }
 
     /// Answers a unary call.
-    pub(crate) fn answer<M: Message>(
-        &self,
-        link: &mut Link,
-        id: StreamId,
-        outcome: Result<M, ConnectError>,
-    ) {
+    pub(crate) fn answer<M: Message>(&self, link: &mut Link, id: StreamId, outcome: Result<M, ConnectError>) {
         match outcome {
             Ok(message) => {
                 link.reply(id, 200, envelope::CONTENT_TYPE_PROTO);

@@ -67,7 +67,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Status> {
 
 fn own_proc() -> rustix::io::Result<()> {
     mount::make_private().map_err(|error| error.errno())?;
-    root::processes().map_err(|error| match &error {
+    root::own_processes().map_err(|error| match &error {
         root::Error::Mount(mount) => mount.errno(),
         root::Error::Make { .. } => Errno::IO,
     })

@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use sandkeep_protocol::frame::MAX_FDS;
 use sandkeep_protocol::head::{Head, ResponseHead};
-use sandkeep_protocol::outbox::Outbox;
 use sandkeep_protocol::mux::{Event, Mux, OpenError, RECEIVE_BYTES, Side, StreamError, StreamId, Violation};
+use sandkeep_protocol::outbox::Outbox;
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]

@@ -62,7 +62,9 @@ impl Local {
                 self.remember_slot(booted.slot);
                 Ok(Box::new(handle::Handle::new(spec, connection, supervisor, &booted)))
             }
-            Some(proto::__buffa::oneof::boot_response::Outcome::Problem(problem)) => Err(convert::problem(&problem)),
+            Some(proto::__buffa::oneof::boot_response::Outcome::Problem(problem)) => {
+                Err(convert::problem(&problem))
+            }
             None => Err(Problem::new(ErrorCode::ProtocolError, "the supervisor gave no answer to a boot")),
         }
     }

@@ -16,7 +16,7 @@ mod watch;
 
 pub use domain::{Domain, Usage};
 pub use error::Error;
-pub use layout::{Controllers, Host, Layout, V1, V2};
+pub use layout::{Controllers, Host, Layout, Missing, V1, V2};
 pub use pool::{Group, Pool, Swept};
 pub use watch::OomWatch;
 

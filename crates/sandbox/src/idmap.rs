@@ -179,6 +179,24 @@ pub fn subordinate(table: &str, user: &str, uid: u32) -> Option<Subordinate> {
         .max_by_key(|sub| sub.count)
 }
 
+/// The name of `uid` in `/etc/passwd`, or an empty one.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    let table = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let number = uid.to_string();
+    let named = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut found = named.filter(|fields| fields.get(2) == Some(&number.as_str()));
+    found.next().and_then(|fields| fields.first().map(|name| (*name).to_owned())).unwrap_or_default()
+}
+
+/// Whether the setuid helpers that write subordinate mappings are installed.
+#[must_use]
+pub fn helpers_present() -> bool {
+    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].iter().any(|dir| {
+        ["newuidmap", "newgidmap"].iter().all(|name| std::path::Path::new(dir).join(name).exists())
+    })
+}
+
 fn lines(spans: &[Span]) -> String {
     spans.iter().map(|s| format!("{} {} {}\n", s.inside, s.outside, s.count)).collect()
 }

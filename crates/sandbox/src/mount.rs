@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-    mount_bind_recursive, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsmount, fsopen, mount, mount_bind_recursive, mount_change,
+    move_mount, open_tree, unmount,
 };
 
 /// A mount that the kernel refused.
@@ -69,13 +70,21 @@ pub fn tmpfs(target: &str, size_bytes: u64, inodes: u64, mode: u32) -> Result<()
     describe(mount("tmpfs", target, "tmpfs", flags, &*c_string(&data)), "mount tmpfs on", target)
 }
 
-/// A fresh procfs of our PID namespace.
+/// A fresh procfs of our PID namespace, detached; to be handed to [`attach_as_is`].
+///
+/// Has to be made while another whole procfs can be seen, that is before the old root is dropped.
 ///
 /// # Errors
 /// The kernel's refusal: `EPERM` where parts of the outer /proc are hidden (nested containers).
-pub fn proc(target: &str) -> Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    describe(mount("proc", target, "proc", flags, None), "mount proc on", target)
+pub fn proc() -> Result<OwnedFd> {
+    let made = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+        fsconfig_create(context.as_fd())?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    });
+    describe(made, "make a procfs for", "/proc")
 }
 
 /// Pseudo-terminals of its own.
@@ -155,13 +164,14 @@ pub fn clone_tree(source: &str) -> Result<OwnedFd> {
     describe(open_tree(CWD, source, flags), "clone the tree at", source)
 }
 
-/// Puts a detached device at `target`, its flags untouched: `nodev` would break it.
+/// Puts a detached mount at `target`, its flags untouched: for devices, which `nodev` would break, and for what was
+/// made with its flags.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn attach_device(device: impl AsFd, target: &str) -> Result<()> {
-    let moved = move_mount(device, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
-    describe(moved, "attach a device at", target)
+pub fn attach_as_is(mount: impl AsFd, target: &str) -> Result<()> {
+    let moved = move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    describe(moved, "attach a mount at", target)
 }
 
 /// Puts a detached tree at `target`.

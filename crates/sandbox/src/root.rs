@@ -55,6 +55,13 @@ const WRITABLE: &[(&str, &str, u32, bool)] = &[
     ("workspace", "/workspace", 0o755, true),
 ];
 
+/// Those of [`HOST_TREES`] that are directories of their own here.
+#[must_use]
+pub fn real_host_trees() -> Vec<String> {
+    let real = HOST_TREES.iter().filter(|path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()));
+    real.map(|path| (*path).to_owned()).collect()
+}
+
 /// What to build.
 #[derive(Debug)]
 pub struct Plan {
@@ -143,7 +150,7 @@ pub fn build(plan: &Plan) -> Result<()> {
     mount::tmpfs(".data", plan.disk_bytes, plan.inodes, 0o755)?;
     let data = match &plan.source {
         Source::Host { trees } => host_root(plan, trees).map(|()| None)?,
-        Source::Directory { path, tree } => Some(directory_root(path, tree.as_ref())?),
+        Source::Directory { .. } => Some(directory_root(&taken)?),
     };
     mount::pivot_here()?;
     if let Some(data) = data {
@@ -153,7 +160,7 @@ pub fn build(plan: &Plan) -> Result<()> {
     etc(plan, &taken)?;
     writable_places(plan)?;
     devices(&taken)?;
-    processes()?;
+    processes(&taken.proc)?;
     for (entry, tree, is_dir) in &taken.mounts {
         show(entry, tree, *is_dir)?;
     }
@@ -168,6 +175,9 @@ struct Taken<'a> {
     devices: Vec<(&'static str, OwnedFd)>,
     etc: Vec<(&'static str, OwnedFd, bool)>,
     mounts: Vec<(&'a Mount, OwnedFd, bool)>,
+    /// The image, for sources that are one.
+    image: Option<OwnedFd>,
+    proc: OwnedFd,
 }
 
 impl<'a> Taken<'a> {
@@ -182,6 +192,11 @@ impl<'a> Taken<'a> {
             Ok((entry, tree, Path::new(&entry.source).is_dir()))
         };
         let from_etc = matches!(plan.source, Source::Host { .. });
+        let image = match &plan.source {
+            Source::Host { .. } => None,
+            Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
+            Source::Directory { path, tree: None } => Some(mount::clone_tree(path)?),
+        };
         Ok(Self {
             devices: DEVICES.iter().map(device).collect::<Result<_>>()?,
             etc: HOST_ETC
@@ -190,6 +205,8 @@ impl<'a> Taken<'a> {
                 .map(etc)
                 .collect::<Result<_>>()?,
             mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
+            image,
+            proc: mount::proc()?,
         })
     }
 }
@@ -233,9 +250,10 @@ fn overlaid(name: &str, path: &str, trees: &[(String, OwnedFd)]) -> Result<()> {
 }
 
 /// Lays an overlay over the image and makes it the current directory; returns the writable tmpfs.
-fn directory_root(path: &str, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
+fn directory_root(taken: &Taken<'_>) -> Result<OwnedFd> {
     make_dir(".lower", 0o755)?;
-    place(tree, path, ".lower")?;
+    let image = taken.image.as_ref().expect("taken for every directory");
+    mount::attach(image, ".lower", Access::ReadOnly)?;
     make_dir(".data/upper", 0o755)?;
     make_dir(".data/work", 0o700)?;
     make_dir(".root", 0o755)?;
@@ -298,7 +316,7 @@ fn devices(taken: &Taken<'_>) -> Result<()> {
     for (name, tree) in &taken.devices {
         let target = format!("/dev/{name}");
         write(&target, "")?;
-        mount::attach_device(tree, &target)?;
+        mount::attach_as_is(tree, &target)?;
     }
     for (name, to) in DEV_LINKS {
         let path = format!("/dev/{name}");
@@ -309,13 +327,18 @@ fn devices(taken: &Taken<'_>) -> Result<()> {
     Ok(mount::devpts("/dev/pts")?)
 }
 
-/// A fresh /proc with the host's parts masked. Also for an execution's own PID namespace.
+/// A fresh /proc for an execution's own PID namespace, over the sandbox's.
 ///
 /// # Errors
 /// The first mount that was refused.
-pub fn processes() -> Result<()> {
+pub fn own_processes() -> Result<()> {
+    processes(&mount::proc()?)
+}
+
+/// Puts `proc` in place, with the host's parts masked.
+fn processes(proc: &OwnedFd) -> Result<()> {
     make_dirs("/proc")?;
-    mount::proc("/proc")?;
+    mount::attach_as_is(proc, "/proc")?;
     for name in PROC_MASKED_FILES {
         let target = format!("/proc/{name}");
         if Path::new(&target).exists() {

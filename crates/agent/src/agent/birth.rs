@@ -116,7 +116,8 @@ fn take_trees(plan: &mut Plan, roots: &[String], came: &[u8], trees: Vec<OwnedFd
 fn fence(plan: &Plan) -> (Option<Fence>, u32) {
     let everywhere = Path::new("/");
     let mut writable = ["/tmp", "/run", "/home", "/workspace", "/dev", "/proc"].map(Path::new).to_vec();
-    writable.extend(plan.mounts.iter().filter(|m| m.access == Access::ReadWrite).map(|m| Path::new(&m.target)));
+    writable
+        .extend(plan.mounts.iter().filter(|m| m.access == Access::ReadWrite).map(|m| Path::new(&m.target)));
     let openings = Openings {
         read_exec: &[everywhere],
         read_write: if plan.writable { &[everywhere] } else { &writable },

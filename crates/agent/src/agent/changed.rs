@@ -32,7 +32,8 @@ impl Looker {
     /// # Errors
     /// `resource_exhausted` when the kernel gives no pipe or process.
     pub(crate) fn start(request: proto::ListChangedRequest) -> Result<Self, ConnectError> {
-        let failed = |errno| ConnectError::new(Code::ResourceExhausted, format!("cannot look for changes: {errno}"));
+        let failed =
+            |errno| ConnectError::new(Code::ResourceExhausted, format!("cannot look for changes: {errno}"));
         let (pipe, theirs) = pipes::to_us().map_err(failed)?;
         match process::fork(Namespaces::NONE, None).map_err(failed)? {
             Fork::Child => {
@@ -158,7 +159,9 @@ impl Walk<'_> {
         let Ok(stat) = fstat(file) else { return };
         let changed = nanos(stat.st_ctime, stat.st_ctime_nsec.cast_signed());
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || changed <= self.request.since_unix_ns {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+            || changed <= self.request.since_unix_ns
+        {
             return;
         }
         if self.bytes.saturating_add(size) > self.request.max_bytes {

@@ -73,7 +73,9 @@ impl Running {
             (Source::Stderr, self.stderr.as_ref().filter(|_| roomy)),
             (Source::Result, result),
         ];
-        sources.extend(readable.into_iter().filter_map(|(source, fd)| Some((source, fd?.as_fd(), PollFlags::IN))));
+        sources.extend(
+            readable.into_iter().filter_map(|(source, fd)| Some((source, fd?.as_fd(), PollFlags::IN))),
+        );
         let stdin = self.stdin.as_ref().and_then(Input::wants);
         sources.extend(stdin.map(|fd| (Source::Stdin, fd, PollFlags::OUT)));
         sources
@@ -143,7 +145,8 @@ impl Running {
                 channel.pipe = None;
                 let data = if channel.too_large { Vec::new() } else { std::mem::take(&mut channel.bytes) };
                 if !data.is_empty() || channel.too_large {
-                    let value = proto::ReturnValue { data, too_large: channel.too_large, ..Default::default() };
+                    let value =
+                        proto::ReturnValue { data, too_large: channel.too_large, ..Default::default() };
                     calls::push(link, id, &event(spawn_event::Event::ReturnValue(Box::new(value))));
                 }
             }
@@ -227,12 +230,7 @@ impl Running {
 }
 
 /// Reads one buffer and passes it on; false at the end of the stream.
-fn forward(
-    pipe: &mut Option<OwnedFd>,
-    stream: proto::Stream,
-    link: &mut Link,
-    id: StreamId,
-) -> bool {
+fn forward(pipe: &mut Option<OwnedFd>, stream: proto::Stream, link: &mut Link, id: StreamId) -> bool {
     let Some(fd) = pipe else { return true };
     let mut data = vec![0; READ_BYTES];
     match pipes::read(fd, &mut data) {

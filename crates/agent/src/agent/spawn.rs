@@ -49,7 +49,8 @@ pub(crate) fn spawn(
     // In a tick of its own, all that is stamped from now on was changed from now on.
     let now = clock::file_time_ns();
     let tied = request.watch_changes && now <= last_end_ns;
-    let (not_before_unix_ns, changes_after_unix_ns) = if tied { (now, now) } else { (0, now.saturating_sub(1)) };
+    let (not_before_unix_ns, changes_after_unix_ns) =
+        if tied { (now, now) } else { (0, now.saturating_sub(1)) };
     let start = Start {
         not_before_unix_ns,
         program,
@@ -134,7 +135,10 @@ fn write_files(request: &proto::SpawnRequest) -> std::io::Result<Option<String>>
 }
 
 /// The directory to be cloned into, if one came, and the files to be written to.
-fn split_groups(request: &proto::SpawnRequest, mut descriptors: Vec<OwnedFd>) -> (Option<OwnedFd>, Vec<OwnedFd>) {
+fn split_groups(
+    request: &proto::SpawnRequest,
+    mut descriptors: Vec<OwnedFd>,
+) -> (Option<OwnedFd>, Vec<OwnedFd>) {
     if request.clone_into_group && !descriptors.is_empty() {
         let group = descriptors.remove(0);
         return (Some(group), descriptors);
@@ -145,7 +149,8 @@ fn split_groups(request: &proto::SpawnRequest, mut descriptors: Vec<OwnedFd>) ->
 fn program(request: &proto::SpawnRequest) -> Result<Program, Failure> {
     let at_exec = |errno| Failure { step: Step::Exec, errno };
     let name = request.argv.first().ok_or_else(|| at_exec(Errno::NOENT))?;
-    let path = resolve(name, request.env.get("PATH").map_or("", String::as_str), &request.cwd).map_err(at_exec)?;
+    let path =
+        resolve(name, request.env.get("PATH").map_or("", String::as_str), &request.cwd).map_err(at_exec)?;
     let argv = request.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
     let env = request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
     Program::new(path.into_bytes(), argv, env).ok_or_else(|| at_exec(Errno::INVAL))
@@ -169,9 +174,7 @@ fn resolve(name: &str, search: &str, cwd: &str) -> Result<String, Errno> {
     Err(if not_executable { Errno::ACCESS } else { Errno::NOENT })
 }
 
-fn pipes_for(
-    request: &proto::SpawnRequest,
-) -> rustix::io::Result<([OwnedFd; 3], Option<OwnedFd>, Ours)> {
+fn pipes_for(request: &proto::SpawnRequest) -> rustix::io::Result<([OwnedFd; 3], Option<OwnedFd>, Ours)> {
     let (stdin_theirs, stdin) = match request.stdin_mode.as_known() {
         Some(mode @ (proto::Stdin::STDIN_BYTES | proto::Stdin::STDIN_OPEN)) => {
             let (theirs, ours) = pipes::from_us()?;

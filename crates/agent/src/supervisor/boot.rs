@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use sandkeep_protocol::mux::Side;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
@@ -53,7 +55,8 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
 /// # Errors
 /// What could not be had; nothing is left behind.
 pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
     let limits = spec.limits.as_option().cloned().unwrap_or_default();
     let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
         .map_err(|error| failed("cannot lock a slot", &error))?
@@ -90,7 +93,10 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
 }
 
 fn namespaces_refused(errno: &rustix::io::Errno) -> Problem {
-    problem("isolation_unavailable", format!("the kernel refuses new namespaces: {errno}; `sandkeep doctor` says why"))
+    problem(
+        "isolation_unavailable",
+        format!("the kernel refuses new namespaces: {errno}; `sandkeep doctor` says why"),
+    )
 }
 
 /// Root gives a range of its own; an ordinary user has a subordinate range, or one id.
@@ -149,9 +155,7 @@ fn claim_group(
         Ok(group)
     });
     match claimed {
-        Ok(group) => {
-            Ok(Claimed { group: Some(group), controllers: layout.controllers(), no_groups: None })
-        }
+        Ok(group) => Ok(Claimed { group: Some(group), controllers: layout.controllers(), no_groups: None }),
         Err(error) => {
             let cause = chain(&error);
             Err(problem("sandbox_failed", format!("cannot prepare control groups: {cause}")))
@@ -161,7 +165,9 @@ fn claim_group(
 
 fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, dev: bool) -> Plan {
     let source = match spec.root.as_option().and_then(|root| root.kind.as_ref()) {
-        Some(RootKind::Directory(directory)) => Source::Directory { path: directory.path.clone(), tree: None },
+        Some(RootKind::Directory(directory)) => {
+            Source::Directory { path: directory.path.clone(), tree: None }
+        }
         Some(RootKind::Host(_)) | None => Source::Host { trees: Vec::new() },
     };
     let mounts = spec.mounts.iter().map(|mount| Mount {
@@ -171,7 +177,7 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
         tree: None,
     });
     Plan {
-        staging: format!("{}/slots", spec.state_directory),
+        staging: STAGING.to_owned(),
         source,
         writable: dev,
         mounts: mounts.collect(),
@@ -182,6 +188,9 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
         hostname: spec.hostname.clone(),
     }
 }
+
+/// A directory that every host has and everybody may enter; what is built on it shows in our namespace alone.
+const STAGING: &str = "/tmp";
 
 /// What process 1 hands over once it stands.
 struct Ready {
@@ -236,7 +245,8 @@ fn translated_trees(
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &spec.mounts {
-        let translated = userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
+        let translated =
+            userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
         trees.push(translated.ok().and_then(|map| mount::id_mapped(&shown.source, &map).ok()));
     }
     Ok(trees)
@@ -260,8 +270,9 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
     if !matches!(woken, Ok(1..)) {
         return Err(problem("sandbox_failed", "process 1 did not become ready"));
     }
-    let (said, mut descriptors) = crate::agent::hear(socket)
-        .map_err(|errno| problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}")))?;
+    let (said, mut descriptors) = crate::agent::hear(socket).map_err(|errno| {
+        problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}"))
+    })?;
     let text = String::from_utf8_lossy(&said);
     match (text.strip_prefix("ready "), descriptors.pop()) {
         (Some(abi), Some(disk)) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),

@@ -55,7 +55,12 @@ fn next(log: &OutputLog, offset: &mut u64) -> Option<Event> {
                 Stream::Stderr => proto::Stream::STREAM_STDERR,
             };
             let data = bytes.to_vec();
-            Some(Event::Output(Box::new(proto::Output { offset: at, stream: stream.into(), data, ..Default::default() })))
+            Some(Event::Output(Box::new(proto::Output {
+                offset: at,
+                stream: stream.into(),
+                data,
+                ..Default::default()
+            })))
         }
         Piece::Gap { from, to } => {
             *offset = to;
@@ -77,4 +82,3 @@ fn tell(link: &mut Link, tail: &Tail, event: Event) {
     let message = proto::Event { event: Some(event), ..Default::default() };
     calls::push(link, tail.stream, &message);
 }
-

@@ -108,7 +108,9 @@ impl Supervisor {
             spawn_event::Event::Output(output) => {
                 let stream = match output.stream.as_known() {
                     Some(inner::Stream::STREAM_STDERR) => Stream::Stderr,
-                    Some(inner::Stream::STREAM_STDOUT | inner::Stream::STREAM_UNSPECIFIED) | None => Stream::Stdout,
+                    Some(inner::Stream::STREAM_STDOUT | inner::Stream::STREAM_UNSPECIFIED) | None => {
+                        Stream::Stdout
+                    }
                 };
                 if execution.output(stream, &output.data) {
                     execution.kill(Killed::Limit(proto::LimitKind::LIMIT_KIND_OUTPUT));

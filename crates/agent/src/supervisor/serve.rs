@@ -40,14 +40,18 @@ impl Supervisor {
             routes::START => self.start(id, &call),
             routes::TAIL => self.tail(id, &call),
             routes::GET => {
-                let outcome = call.message().and_then(|request: proto::GetRequest| {
-                    Ok(self.known(&request.execution_id)?.status())
-                });
+                let outcome = call
+                    .message()
+                    .and_then(|request: proto::GetRequest| Ok(self.known(&request.execution_id)?.status()));
                 call.answer(&mut self.server, id, outcome);
             }
             routes::LIST => {
                 let executions = self.executions.values().map(Execution::status).collect();
-                call.answer(&mut self.server, id, Ok(proto::ListResponse { executions, ..Default::default() }));
+                call.answer(
+                    &mut self.server,
+                    id,
+                    Ok(proto::ListResponse { executions, ..Default::default() }),
+                );
             }
             routes::CANCEL => {
                 let outcome = call.message().and_then(|request| self.cancel(&request));
@@ -63,7 +67,8 @@ impl Supervisor {
             }
             routes::SHUTDOWN => self.shutdown(id, call),
             path => {
-                let error = ConnectError::new(Code::Unimplemented, format!("the supervisor has no method {path}"));
+                let error =
+                    ConnectError::new(Code::Unimplemented, format!("the supervisor has no method {path}"));
                 call.refuse(&mut self.server, id, &error);
             }
         }
@@ -71,7 +76,8 @@ impl Supervisor {
 
     fn hello(&self, request: &proto::HelloRequest) -> Answer<proto::HelloResponse> {
         if request.min_version > VERSIONS.1 || request.max_version < VERSIONS.0 {
-            let text = format!("protocol_error: this supervisor speaks versions {} to {}", VERSIONS.0, VERSIONS.1);
+            let text =
+                format!("protocol_error: this supervisor speaks versions {} to {}", VERSIONS.0, VERSIONS.1);
             return Err(ConnectError::new(Code::FailedPrecondition, text));
         }
         Ok(proto::HelloResponse {
@@ -161,22 +167,26 @@ impl Supervisor {
 
     fn ask_to_spawn(&mut self, execution: &mut Execution) -> Answer<()> {
         let domain = execution.domain.as_ref().expect("a new execution has its domain");
-        let (descriptors, clone_into) = domain
-            .ways_in()
-            .map_err(|error| ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}")))?;
+        let (descriptors, clone_into) = domain.ways_in().map_err(|error| {
+            ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}"))
+        })?;
         let own_pid_namespace = matches!(domain, Domain::Namespace(_));
         let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, &self.spec);
         let Some(sandbox) = &mut self.sandbox else {
             return Err(ConnectError::new(Code::FailedPrecondition, "sandbox_failed: the sandbox has ended"));
         };
-        let call = calls::call(&mut sandbox.link, agent_routes::SPAWN, &spawn, descriptors)
-            .map_err(|error| ConnectError::new(Code::ResourceExhausted, format!("too_many_executions: {error}")))?;
+        let call =
+            calls::call(&mut sandbox.link, agent_routes::SPAWN, &spawn, descriptors).map_err(|error| {
+                ConnectError::new(Code::ResourceExhausted, format!("too_many_executions: {error}"))
+            })?;
         execution.call = Some(call);
         Ok(())
     }
 
     fn take_domain(&mut self, limits: &proto::ExecutionLimits) -> Answer<(u32, Domain)> {
-        let unavailable = |what: &dyn std::fmt::Display| ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"));
+        let unavailable = |what: &dyn std::fmt::Display| {
+            ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"))
+        };
         let Some(sandbox) = &self.sandbox else { return Err(unavailable(&"the sandbox has ended")) };
         let Some(group) = &sandbox.group else { return Ok((0, Domain::Namespace(Namespace::default()))) };
         let some = |value: u64| (value > 0).then_some(value);
@@ -205,10 +215,16 @@ impl Supervisor {
     }
 
     fn forget_oldest(&mut self) -> Answer<()> {
-        let ended = self.executions.iter().filter(|(_, execution)| execution.is_ended() && execution.tails.is_empty());
+        let ended = self
+            .executions
+            .iter()
+            .filter(|(_, execution)| execution.is_ended() && execution.tails.is_empty());
         let oldest = ended.min_by_key(|(_, execution)| execution.begun_us).map(|(id, _)| id.clone());
         let Some(oldest) = oldest else {
-            return Err(ConnectError::new(Code::ResourceExhausted, "too_many_executions: all of them are running"));
+            return Err(ConnectError::new(
+                Code::ResourceExhausted,
+                "too_many_executions: all of them are running",
+            ));
         };
         self.executions.remove(&oldest);
         Ok(())
@@ -261,7 +277,10 @@ impl Supervisor {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let (execution_id, data) = (request.execution_id, request.data);
-        self.tell_agent(agent_routes::INPUT, &inner::InputRequest { execution_id, data, ..Default::default() });
+        self.tell_agent(
+            agent_routes::INPUT,
+            &inner::InputRequest { execution_id, data, ..Default::default() },
+        );
         Ok(proto::SendInputResponse::default())
     }
 
@@ -269,7 +288,10 @@ impl Supervisor {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let execution_id = request.execution_id.clone();
-        self.tell_agent(agent_routes::CLOSE_INPUT, &inner::CloseInputRequest { execution_id, ..Default::default() });
+        self.tell_agent(
+            agent_routes::CLOSE_INPUT,
+            &inner::CloseInputRequest { execution_id, ..Default::default() },
+        );
         Ok(proto::CloseInputResponse::default())
     }
 
@@ -330,4 +352,3 @@ fn spawn_request(
         ..Default::default()
     }
 }
-

@@ -44,7 +44,8 @@ impl Slot {
     /// The lock file cannot be opened.
     pub(crate) fn take(directory: &Path, number: u32) -> io::Result<Option<Self>> {
         let mut options = File::options();
-        let lock = options.create(true).truncate(false).write(true).open(directory.join(number.to_string()))?;
+        let lock =
+            options.create(true).truncate(false).write(true).open(directory.join(number.to_string()))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { number, _lock: lock })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

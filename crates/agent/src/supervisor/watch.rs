@@ -6,9 +6,9 @@ use rustix::fs::fstatvfs;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::supervisor as proto;
 
+use super::Supervisor;
 use super::boot::Sandbox;
 use super::execution::{Execution, Killed, Phase};
-use super::Supervisor;
 use crate::clock;
 
 /// How often what nobody counts for us is looked at: an overshoot lasts no longer.
@@ -81,7 +81,8 @@ impl Supervisor {
             }
         }
         let all: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
-        if limit > 0 && all + files > limit
+        if limit > 0
+            && all + files > limit
             && let Some((largest, _)) = sizes.iter_mut().max_by_key(|(_, bytes)| *bytes)
         {
             largest.kill(memory);
@@ -125,7 +126,11 @@ pub(super) fn enforcement(sandbox: &Sandbox) -> Vec<proto::Enforcement> {
 }
 
 /// Resource limits of an execution: the second line behind groups, and the first where there are none.
-pub(super) fn rlimits(request: &proto::StartExecution, spec: &proto::SandboxSpec, no_groups: bool) -> inner::Rlimits {
+pub(super) fn rlimits(
+    request: &proto::StartExecution,
+    spec: &proto::SandboxSpec,
+    no_groups: bool,
+) -> inner::Rlimits {
     let own = request.limits.as_option().cloned().unwrap_or_default();
     let all = spec.limits.as_option().cloned().unwrap_or_default();
     let smaller = |own: u64, all: u64| if own == 0 { all } else { own.min(all.max(1)) };

@@ -5,20 +5,16 @@
 //! what was taken.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buffa::Message;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_protocol::envelope::{self, ConnectError, Envelope};
 use sandkeep_protocol::head::{Head, ResponseHead};
 use sandkeep_protocol::mux::{Event, Mux, RECEIVE_BYTES, Side, StreamId, reset_code};
 use sandkeep_protocol::outbox::Outbox;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -33,7 +29,7 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 struct Shared {
-    socket: AsyncFd<OwnedFd>,
+    socket: tokio::net::UnixStream,
     state: Mutex<State>,
     /// There is something to write.
     wake: Notify,
@@ -71,12 +67,10 @@ impl Connection {
         let failed = |errno: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::SandboxFailed, format!("cannot make a socket pair: {errno}"))
         };
-        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-        let (ours, theirs) = pair.map_err(|errno| failed(&errno))?;
-        rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| failed(&errno))?;
-        let child = embed::start_supervisor(theirs)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let socket = AsyncFd::with_interest(ours, interest).map_err(|error| failed(&error))?;
+        let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+        ours.set_nonblocking(true).map_err(|error| failed(&error))?;
+        let child = embed::start_supervisor(theirs.into())?;
+        let socket = tokio::net::UnixStream::from_std(ours).map_err(|error| failed(&error))?;
         let state = State {
             mux: Mux::new(Side::Upper),
             outbox: Outbox::default(),
@@ -93,7 +87,11 @@ impl Connection {
     ///
     /// # Errors
     /// What the supervisor answered, or `sandbox_lost` when it is gone.
-    pub(super) async fn call<Req: Message, Res: Message>(&self, path: &str, request: &Req) -> Result<Res, Problem> {
+    pub(super) async fn call<Req: Message, Res: Message>(
+        &self,
+        path: &str,
+        request: &Req,
+    ) -> Result<Res, Problem> {
         let mut answer = self.shared.open(path, envelope::CONTENT_TYPE_PROTO, &request.encode_to_vec())?;
         let (status, body) = answer.whole().await?;
         if status != 200 {
@@ -151,7 +149,9 @@ impl Answers {
             Part::Head(_) => Ok(()),
             Part::Data(bytes) => {
                 let mut input = bytes.as_slice();
-                while let Some(envelope) = self.decoder.next(&mut input).map_err(|error| protocol_error(&error))? {
+                while let Some(envelope) =
+                    self.decoder.next(&mut input).map_err(|error| protocol_error(&error))?
+                {
                     self.ready.push_back(envelope);
                 }
                 Ok(())
@@ -253,25 +253,17 @@ impl Shared {
     }
 
     async fn until_writable(&self) {
-        if let Ok(mut ready) = self.socket.writable().await {
-            ready.clear_ready();
-        }
+        // An error shows again at the next write, which deals with it.
+        let _ready = self.socket.writable().await;
     }
 
     /// Waits for bytes and takes them. Cancel-safe: bytes are handed on in the same poll in which they are read.
     async fn read(&self, buffer: &mut [u8]) -> Result<(), ()> {
-        let mut ready = self.socket.readable().await.map_err(drop)?;
-        let mut into = [IoSliceMut::new(buffer)];
-        let flags = rustix::net::RecvFlags::empty();
-        let mut control = rustix::net::RecvAncillaryBuffer::default();
-        match rustix::net::recvmsg(self.socket.get_ref(), &mut into, &mut control, flags) {
-            Ok(got) if got.bytes == 0 => Err(()),
-            Ok(got) => self.received(&buffer[..got.bytes]),
-            Err(Errno::AGAIN) => {
-                ready.clear_ready();
-                Ok(())
-            }
-            Err(Errno::INTR) => Ok(()),
+        self.socket.readable().await.map_err(drop)?;
+        match self.socket.try_read(buffer) {
+            Ok(0) => Err(()),
+            Ok(got) => self.received(&buffer[..got]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             Err(_) => Err(()),
         }
     }
@@ -290,13 +282,10 @@ impl Shared {
         let mut state = self.lock();
         loop {
             while let Some(output) = state.mux.pending_output() {
-                let flags = rustix::net::SendFlags::NOSIGNAL;
-                let mut control = rustix::net::SendAncillaryBuffer::default();
-                let bytes = [IoSlice::new(output.bytes)];
-                match rustix::net::sendmsg(self.socket.get_ref().as_fd(), &bytes, &mut control, flags) {
+                match self.socket.try_write(output.bytes) {
                     Ok(sent) => state.mux.advance(sent),
-                    Err(Errno::AGAIN) => return Ok(true),
-                    Err(Errno::INTR) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(_) => return Err(()),
                 }
             }

@@ -90,7 +90,12 @@ pub(super) fn facts(booted: &proto::Booted, supervisor_pid: u32) -> Facts {
 /// A problem that a supervisor reported; one whose code we do not know keeps its text.
 pub(super) fn problem(problem: &proto::Problem) -> Problem {
     let code = known_code(&problem.code).unwrap_or(ErrorCode::SandboxFailed);
-    Problem { code, message: problem.message.clone(), value: problem.value.clone(), expected: problem.expected.clone() }
+    Problem {
+        code,
+        message: problem.message.clone(),
+        value: problem.value.clone(),
+        expected: problem.expected.clone(),
+    }
 }
 
 /// A refused call: the text begins with one of our codes where it has one.
@@ -112,7 +117,9 @@ pub(super) fn event(event: proto::Event) -> Option<Event> {
         event::Event::Output(output) => {
             let stream = match output.stream.as_known() {
                 Some(proto::Stream::STREAM_STDERR) => Stream::Stderr,
-                Some(proto::Stream::STREAM_STDOUT | proto::Stream::STREAM_UNSPECIFIED) | None => Stream::Stdout,
+                Some(proto::Stream::STREAM_STDOUT | proto::Stream::STREAM_UNSPECIFIED) | None => {
+                    Stream::Stdout
+                }
             };
             Event::Output { offset: output.offset, stream, bytes: output.data }
         }
@@ -122,7 +129,8 @@ pub(super) fn event(event: proto::Event) -> Option<Event> {
 }
 
 fn ended(end: proto::End) -> Ended {
-    let not_runnable = end.not_runnable.as_option().map(|why| NotRunnable { errno: why.errno, stage: why.stage.clone() });
+    let not_runnable =
+        end.not_runnable.as_option().map(|why| NotRunnable { errno: why.errno, stage: why.stage.clone() });
     let limit = end.limit.as_known().and_then(limit_kind);
     let facts = EndFacts {
         stored: None,
@@ -191,7 +199,8 @@ fn artifact(artifact: proto::Artifact) -> Artifact {
 
 /// By the ending of the name: enough for a browser to show what people make most.
 fn media_type(path: &str) -> &'static str {
-    let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("", |(_, ending)| ending);
+    let ending =
+        path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("", |(_, ending)| ending);
     match ending.to_ascii_lowercase().as_str() {
         "txt" | "log" => "text/plain",
         "md" => "text/markdown",

@@ -72,7 +72,8 @@ impl Handle {
         let request =
             proto::ShutdownRequest { incarnation: held.incarnation, token: held.token, ..Default::default() };
         // A supervisor that is gone already has nothing left.
-        let _gone: Result<proto::ShutdownResponse, Problem> = held.connection.call(routes::SHUTDOWN, &request).await;
+        let _gone: Result<proto::ShutdownResponse, Problem> =
+            held.connection.call(routes::SHUTDOWN, &request).await;
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut supervisor) = supervisor {
             // It exits right after its answer; a thread of the runtime's blocking pool waits for that.
@@ -164,7 +165,8 @@ impl Control for Lever {
                 data,
                 ..Default::default()
             };
-            let _done: proto::SendInputResponse = self.held.connection.call(routes::SEND_INPUT, &request).await?;
+            let _done: proto::SendInputResponse =
+                self.held.connection.call(routes::SEND_INPUT, &request).await?;
             Ok(())
         })
     }
@@ -177,7 +179,8 @@ impl Control for Lever {
                 token: self.token,
                 ..Default::default()
             };
-            let _done: proto::CloseInputResponse = self.held.connection.call(routes::CLOSE_INPUT, &request).await?;
+            let _done: proto::CloseInputResponse =
+                self.held.connection.call(routes::CLOSE_INPUT, &request).await?;
             Ok(())
         })
     }

@@ -39,7 +39,10 @@ pub struct Interpreter {
 /// Every language with its interpreter on this host.
 #[must_use]
 pub fn interpreters() -> Vec<Interpreter> {
-    Language::ALL.iter().map(|language| Interpreter { language: *language, path: on_host(*language) }).collect()
+    Language::ALL
+        .iter()
+        .map(|language| Interpreter { language: *language, path: on_host(*language) })
+        .collect()
 }
 
 /// What a language's interpreter is called, by preference.
@@ -127,7 +130,11 @@ pub(super) fn start(
         artifact_roots: roots,
         artifact_max_files: u32::try_from(defaults::ARTIFACTS_MAX).unwrap_or(u32::MAX),
         artifact_max_bytes: defaults::ARTIFACTS_BYTES_MAX.bytes(),
-        return_value_max_bytes: if matches!(spec.work, Work::Handler { .. }) { RETURN_VALUE_MAX_BYTES } else { 0 },
+        return_value_max_bytes: if matches!(spec.work, Work::Handler { .. }) {
+            RETURN_VALUE_MAX_BYTES
+        } else {
+            0
+        },
         ..Default::default()
     })
 }

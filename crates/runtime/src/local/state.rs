@@ -30,7 +30,8 @@ impl StateDirectory {
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let unusable = |why: String| {
             let shown = path.display();
-            Problem::new(ErrorCode::StateDirUnusable, format!("{shown}: {why}")).expecting("a directory of your own")
+            Problem::new(ErrorCode::StateDirUnusable, format!("{shown}: {why}"))
+                .expecting("a directory of your own")
         };
         let slots = path.join("slots");
         fs::DirBuilder::new()
@@ -41,7 +42,11 @@ impl StateDirectory {
         let meta = fs::symlink_metadata(path).map_err(|error| unusable(error.to_string()))?;
         let us = rustix::process::geteuid().as_raw();
         if !meta.is_dir() || meta.uid() != us || meta.mode() & 0o022 != 0 {
-            return Err(unusable(format!("belongs to user {} with mode {:o}", meta.uid(), meta.mode() & 0o7777)));
+            return Err(unusable(format!(
+                "belongs to user {} with mode {:o}",
+                meta.uid(),
+                meta.mode() & 0o7777
+            )));
         }
         Ok(Self(path.to_owned()))
     }

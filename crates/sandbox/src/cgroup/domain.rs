@@ -184,6 +184,9 @@ impl Domain {
 
     /// Sends SIGKILL to everything in the domain, frozen or not, without waiting for it to end.
     ///
+    /// Without a version 2 tree a child is in the domain only from when it has written to [`Domain::procs_fds`]: until
+    /// it says so, its parent must kill it by its process id.
+    ///
     /// # Errors
     /// [`Error::File`] where the kernel refuses.
     pub fn kill(&self) -> Result<(), Error> {

@@ -143,6 +143,54 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The limits that this layout cannot hold, each with its cause and remedy; none of them for [`Layout::None`],
+    /// which has one cause for all.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Missing> {
+        let has = self.controllers();
+        let all = [("memory", has.memory), ("pids", has.pids), ("cpu", has.cpu), ("io", has.io)];
+        all.iter().filter(|(_, there)| !there).filter_map(|(name, _)| self.missing_controller(name)).collect()
+    }
+
+    fn missing_controller(&self, name: &'static str) -> Option<Missing> {
+        let (cause, remedy) = match self {
+            Layout::V2(v2) if v2.base == v2.mount => (
+                format!("this kernel has no cgroup controller {name}"),
+                format!("boot it with cgroup_enable={name}, or use a kernel that has it"),
+            ),
+            Layout::V2(v2) => {
+                let above = v2.base.parent().unwrap_or(&v2.base).join("cgroup.subtree_control");
+                (
+                    format!("no delegation: controller {name} is not in {}", above.display()),
+                    delegated::remedy(),
+                )
+            }
+            Layout::V1(_) | Layout::Hybrid { .. } => {
+                let tree = if name == "io" { "blkio" } else { name };
+                (
+                    format!("no cgroup v1 tree for {tree} is mounted"),
+                    format!(
+                        "mkdir -p /sys/fs/cgroup/{tree} && mount -t cgroup -o {tree} none /sys/fs/cgroup/{tree}"
+                    ),
+                )
+            }
+            Layout::None { .. } => return None,
+        };
+        Some(Missing { controller: name, cause, remedy })
+    }
+}
+
+/// A controller that a layout lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name in version 2: `memory`, `pids`, `cpu` or `io`.
+    pub controller: &'static str,
+    pub cause: String,
+    /// What a person can do about it, with the command.
+    pub remedy: String,
+}
+
 /// A host with version 1 trees: they are for whoever owns their roots, mostly root alone.
 fn split(host: &Host, v1: V1, unified: Option<Mount>) -> Layout {
     let trees = [&v1.memory, &v1.pids, &v1.cpu, &v1.blkio, &v1.freezer];

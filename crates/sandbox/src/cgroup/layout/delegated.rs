@@ -95,12 +95,14 @@ fn not_delegated(own: &Path) -> Layout {
 
 fn no_controllers(base: &Path) -> Layout {
     let above = base.parent().unwrap_or(base).join("cgroup.subtree_control");
-    none(
-        format!("no delegation: controllers memory,pids,cpu are not in {}", above.display()),
-        format!(
-            "as root: `mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu memory pids io\\n' \
-             > /etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload`, log in again, then {DELEGATE}"
-        ),
+    none(format!("no delegation: controllers memory,pids,cpu are not in {}", above.display()), remedy())
+}
+
+/// How root lets a user hold all limits, and what the user does then.
+pub(super) fn remedy() -> String {
+    format!(
+        "as root: `mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu memory pids io\\n' \
+         > /etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload`, log in again, then {DELEGATE}"
     )
 }
 

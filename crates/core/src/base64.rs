@@ -42,3 +42,34 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_rfc_4648() {
+        // The vectors of its section 10.
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (plain, text) in cases {
+            assert_eq!(encode(plain.as_bytes()), text);
+            assert_eq!(decode(text).as_deref(), Some(plain.as_bytes()));
+        }
+        assert_eq!(encode(&[0xfb, 0xff]), "+/8=");
+    }
+
+    #[test]
+    fn refuses_what_is_not() {
+        for text in ["Zg", "Zg=", "Zg=a", "Z===", "====", "Zg==Zg==", "Zm9-", "Zm 9"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+    }
+}

@@ -94,3 +94,50 @@ impl<'de> Deserialize<'de> for CpuMillis {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_shares() {
+        let cases = [
+            ("1", 1_000, "1"),
+            ("0.5", 500, "0.5"),
+            ("500m", 500, "0.5"),
+            ("1.25", 1_250, "1.25"),
+            ("0.01", 10, "0.01"),
+            ("10m", 10, "0.01"),
+            ("1024", 1_024_000, "1024"),
+            ("0.5000", 500, "0.5"),
+        ];
+        for (text, millis, shown) in cases {
+            let cpu: CpuMillis = text.parse().unwrap();
+            assert_eq!((cpu.millis(), cpu.to_string().as_str()), (millis, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        let texts =
+            ["", "0", "9m", "0.009", "0.0005", "1024.001", "1 ", "-1", "50%", "1c", "0.5m", "99999999999"];
+        for text in texts {
+            let problem = text.parse::<CpuMillis>().expect_err(text);
+            assert_eq!(problem.code, ErrorCode::InvalidCpu, "{text}");
+        }
+    }
+
+    #[test]
+    fn is_a_quota_per_period() {
+        assert_eq!(CpuMillis::ONE.quota_us(100_000), 100_000);
+        assert_eq!(CpuMillis::MIN.quota_us(100_000), 1_000);
+        assert_eq!(CpuMillis::MAX.quota_us(100_000), 102_400_000);
+    }
+
+    #[test]
+    fn is_thousandths_in_json() {
+        assert_eq!(serde_json::to_string(&CpuMillis::ONE).unwrap(), "1000");
+        assert_eq!(serde_json::from_str::<CpuMillis>("\"0.5\"").unwrap().millis(), 500);
+        assert!(serde_json::from_str::<CpuMillis>("5").is_err());
+    }
+}

@@ -97,3 +97,32 @@ pub fn table() -> Vec<DefaultRow> {
         row("network", &NETWORK, "what a sandbox reaches"),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn are_in_range_and_add_up() {
+        assert_eq!(limits().check(), Ok(()));
+        assert_eq!(OUTPUT.bytes(), OUTPUT_HEAD.bytes() + OUTPUT_TAIL.bytes());
+        assert_eq!(INODES, DISK.bytes() / (16 * 1024));
+    }
+
+    #[test]
+    fn the_table_has_each_key_once() {
+        let table = table();
+        let mut keys: Vec<_> = table.iter().map(|row| row.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), table.len());
+        let value = |key| table.iter().find(|row| row.key == key).map(|row| row.value.as_str());
+        assert_eq!(value("timeout"), Some("1m"));
+        assert_eq!(value("memory"), Some("512 MiB"));
+        assert_eq!(value("cpu"), Some("1"));
+        assert_eq!(value("processes"), Some("256"));
+        assert_eq!(value("disk"), Some("1 GiB"));
+        assert_eq!(value("disk_persistent"), Some("10 GiB"));
+        assert_eq!(value("output"), Some("10 MiB"));
+    }
+}

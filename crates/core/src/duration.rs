@@ -127,3 +127,58 @@ impl<'de> Deserialize<'de> for Span {
         crate::code::integer_or_text(from, "milliseconds or a duration like 30s", |n| Ok(Span(n)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, ms: u64, shown: &str) {
+        let span: Span = text.parse().unwrap();
+        assert_eq!(span.as_millis(), ms, "{text}");
+        assert_eq!(span.to_string(), shown, "{text}");
+    }
+
+    #[test]
+    fn reads_every_unit() {
+        check("0s", 0, "0s");
+        check("250ms", 250, "250ms");
+        check("30s", 30_000, "30s");
+        check("90s", 90_000, "1m30s");
+        check("1m30s", 90_000, "1m30s");
+        check("1.5h", 5_400_000, "1h30m");
+        check("1.5s", 1_500, "1.5s");
+        check("1m1.005s", 61_005, "1m1.005s");
+        check("1500ms", 1_500, "1.5s");
+        check("1d2h3m4s5ms", 93_784_005, "1d2h3m4.005s");
+        check("25h", 90_000_000, "1d1h");
+        check("18446744073709551615ms", u64::MAX, "213503982334d14h25m51.615s");
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration() {
+        let none =
+            ["", "s", " 1s", "1s ", "1 s", "-1s", "1S", "30sec", "30s1m", "1s1s", "1.5m30s", "1.s", ".5s"];
+        let fine = ["0.5ms", "1.0005s"];
+        let long = ["18446744073709551616ms", "213503982335d", "18446744073709551615ms1s"];
+        for text in none.into_iter().chain(fine).chain(long) {
+            let problem = text.parse::<Span>().expect_err(text);
+            assert_eq!(problem.code, ErrorCode::InvalidDuration, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_refused_with_a_hint() {
+        let problem = "30".parse::<Span>().unwrap_err();
+        assert_eq!(problem.to_string(), "invalid_duration: `30` has no unit; write 30s or 30ms");
+    }
+
+    #[test]
+    fn is_milliseconds_in_json() {
+        assert_eq!(serde_json::to_string(&Span::from_secs(2)).unwrap(), "2000");
+        for text in ["2000", "\"2s\""] {
+            assert_eq!(serde_json::from_str::<Span>(text).unwrap(), Span::from_secs(2));
+        }
+        assert!(serde_json::from_str::<Span>("\"2000\"").is_err());
+    }
+}

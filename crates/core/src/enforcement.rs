@@ -150,12 +150,74 @@ impl Enforcement {
         let cause = self.causes.iter().find(|cause| cause.limit == kind);
         let why = cause.map(|cause| format!(" ({})", cause.cause)).unwrap_or_default();
         let mend = cause.map(|cause| format!("{}, or ", cause.remedy)).unwrap_or_default();
-        let message = format!("the limit on {kind} {held}{why}");
-        Problem {
-            code: ErrorCode::LimitNotEnforceable,
-            message,
-            value: Some(kind.as_str().to_owned()),
-            expected: Some(format!("{mend}--allow-unenforced to start without it")),
+        let message = format!("the limit on {kind} {held}{why}; {mend}add --allow-unenforced");
+        let mut problem = Problem::new(ErrorCode::LimitNotEnforceable, message);
+        problem.value = Some(kind.as_str().to_owned());
+        problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Enforcement {
+        let mut host = Enforcement::full();
+        host.lower(LimitKind::Cpu, Level::None, "no control group is delegated", "run as root");
+        host.lower(LimitKind::Memory, Level::Watched, "no control group is delegated", "run as root");
+        host
+    }
+
+    #[test]
+    fn a_start_is_refused_for_what_was_asked_and_cannot_be_held() {
+        let asked = |kind| Explicit::NONE.with(kind, true);
+        let cases = [
+            (Explicit::NONE, Demand::AskedFor, None),
+            (asked(LimitKind::Memory), Demand::AskedFor, None),
+            (asked(LimitKind::Cpu), Demand::AskedFor, Some("cpu")),
+            (asked(LimitKind::Cpu), Demand::AllowUnenforced, None),
+            (Explicit::NONE, Demand::RequireKernel, Some("memory")),
+        ];
+        for (explicit, demand, refused) in cases {
+            let problem = host().check(explicit, demand).err();
+            assert_eq!(problem.and_then(|problem| problem.value).as_deref(), refused, "{demand:?}");
         }
+        assert_eq!(Enforcement::full().check(Explicit::NONE, Demand::RequireKernel), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_names_cause_and_remedy() {
+        let problem = host().check(Explicit::NONE.with(LimitKind::Cpu, true), Demand::AskedFor).unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "limit_not_enforceable: the limit on cpu cannot be enforced on this host (no control group is \
+             delegated); run as root, or add --allow-unenforced"
+        );
+    }
+
+    #[test]
+    fn lowering_twice_keeps_the_last_word() {
+        let mut host = host();
+        host.lower(LimitKind::Cpu, Level::Watched, "later", "mend");
+        assert_eq!(host.level(LimitKind::Cpu), Level::Watched);
+        assert_eq!(host.causes.iter().filter(|cause| cause.limit == LimitKind::Cpu).count(), 1);
+    }
+
+    #[test]
+    fn every_limit_has_its_level() {
+        for kind in LimitKind::ALL {
+            let mut host = Enforcement::full();
+            host.lower(kind, Level::None, "", "");
+            let lowered = LimitKind::ALL.into_iter().filter(|&other| host.level(other) == Level::None);
+            assert_eq!(lowered.collect::<Vec<_>>(), [kind]);
+        }
+    }
+
+    #[test]
+    fn levels_are_those_of_json_and_ordered() {
+        for level in [Level::None, Level::Watched, Level::Kernel] {
+            assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());
+        }
+        assert!(Level::None < Level::Watched && Level::Watched < Level::Kernel);
     }
 }

@@ -101,3 +101,48 @@ fn value_of(text: &str) -> Option<u128> {
         Some(all << 5 | u128::try_from(digit).ok()?)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_one_form() {
+        let id = SandboxId::new(1_700_000_000_000, [0xff; 10]);
+        assert_eq!(id.to_string(), "sb01hf7uaq00vvvvvvvvvvvvvvvv");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.created_ms(), 1_700_000_000_000);
+        assert_eq!(ExecutionId::new(0, [0; 10]).to_string(), format!("ex{}", "0".repeat(26)));
+    }
+
+    #[test]
+    fn refuses_every_other() {
+        let zeros = "0".repeat(25);
+        let texts = [
+            String::new(),
+            "sb".to_owned(),
+            format!("sb{zeros}"),
+            format!("sb{zeros}00"),
+            format!("ex{zeros}0"),
+            format!("SB{zeros}0"),
+            format!("sb{zeros}V"),
+            format!("sb{zeros}w"),
+            format!("sb{zeros}é"),
+            format!("sb8{zeros}"),
+            format!(" sb{zeros}0"),
+        ];
+        for text in texts {
+            let problem = text.parse::<SandboxId>().expect_err(&text);
+            assert_eq!(problem.code, ErrorCode::InvalidId, "{text}");
+        }
+    }
+
+    #[test]
+    fn is_text_in_json() {
+        let id = ExecutionId::new(5, [1; 10]);
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<ExecutionId>(&json).unwrap(), id);
+        assert!(serde_json::from_str::<SandboxId>(&json).is_err());
+    }
+}

@@ -236,3 +236,97 @@ fn within<T: PartialOrd + Display>(name: &str, value: T, range: &RangeInclusive<
     Err(Problem::refused(ErrorCode::LimitOutOfRange, &value.to_string(), "is out of range", &expected)
         .within(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defaults;
+
+    fn resolve(request: LimitsRequest) -> Result<(Limits, Explicit), Problem> {
+        request.resolve(&defaults::limits())
+    }
+
+    #[test]
+    fn nothing_asked_is_the_defaults() {
+        let (limits, explicit) = resolve(LimitsRequest::default()).unwrap();
+        assert_eq!(limits, defaults::limits());
+        assert_eq!(explicit, Explicit::NONE);
+    }
+
+    #[test]
+    fn what_was_asked_is_remembered() {
+        let all = LimitsRequest {
+            memory: Some(ByteSize::from_mib(64)),
+            cpu: CpuMillis::from_millis(500),
+            processes: Some(8),
+            disk: Some(ByteSize::from_mib(2)),
+            inodes: Some(1_000),
+            timeout: Some(Span::from_secs(1)),
+            output: Some(ByteSize::from_kib(1)),
+            output_kill: Some(ByteSize::from_mib(1)),
+            open_files: Some(64),
+        };
+        let (limits, explicit) = resolve(all).unwrap();
+        assert_eq!((limits.memory.bytes(), limits.inodes, limits.open_files), (64 << 20, 1_000, 64));
+        assert!(LimitKind::ALL.into_iter().all(|kind| explicit.contains(kind)));
+        let one = LimitsRequest { cpu: Some(CpuMillis::ONE), ..LimitsRequest::default() }.explicit();
+        assert_eq!(LimitKind::ALL.into_iter().filter(|&kind| one.contains(kind)).count(), 1);
+        assert!(one.contains(LimitKind::Cpu));
+    }
+
+    #[test]
+    fn inodes_follow_a_disk_that_was_asked_for() {
+        for (disk_gib, inodes) in [(1, 65_536), (10, 655_360), (65_536, u64::from(u32::MAX))] {
+            let disk = Some(ByteSize::from_gib(disk_gib));
+            let (limits, explicit) = resolve(LimitsRequest { disk, ..LimitsRequest::default() }).unwrap();
+            assert_eq!(limits.inodes, inodes);
+            assert!(!explicit.contains(LimitKind::Inodes));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_out_of_range() {
+        let none = LimitsRequest::default();
+        let cases = [
+            ("memory", LimitsRequest { memory: Some(ByteSize::from_kib(1)), ..none }),
+            ("memory", LimitsRequest { memory: Some(ByteSize::from_gib(99_999)), ..none }),
+            ("processes", LimitsRequest { processes: Some(0), ..none }),
+            ("disk", LimitsRequest { disk: Some(ByteSize::from_bytes(0)), ..none }),
+            ("inodes", LimitsRequest { inodes: Some(0), ..none }),
+            ("timeout", LimitsRequest { timeout: Some(Span::from_millis(0)), ..none }),
+            ("timeout", LimitsRequest { timeout: Some(Span::from_secs(366 * 86_400)), ..none }),
+            ("output", LimitsRequest { output: Some(ByteSize::from_bytes(0)), ..none }),
+            ("output_kill", LimitsRequest { output_kill: Some(ByteSize::from_bytes(0)), ..none }),
+            ("open_files", LimitsRequest { open_files: Some(3), ..none }),
+        ];
+        for (name, request) in cases {
+            let problem = resolve(request).expect_err(name);
+            assert_eq!(problem.code, ErrorCode::LimitOutOfRange);
+            assert!(problem.message.starts_with(&format!("{name}: ")), "{problem}");
+        }
+        let problem = resolve(LimitsRequest { memory: Some(ByteSize::from_kib(1)), ..none }).unwrap_err();
+        let text = "limit_out_of_range: memory: `1 KiB` is out of range; write 4 MiB to 16 TiB";
+        assert_eq!(problem.to_string(), text);
+    }
+
+    #[test]
+    fn json_has_units_in_its_names() {
+        let json = serde_json::to_string(&defaults::limits()).unwrap();
+        assert_eq!(
+            json,
+            "{\"memory_bytes\":536870912,\"cpu_millis\":1000,\"processes\":256,\"disk_bytes\":1073741824,\
+             \"inodes\":65536,\"timeout_ms\":60000,\"output_bytes\":10485760,\"output_kill_bytes\":null,\
+             \"open_files\":4096}"
+        );
+        let request: LimitsRequest = serde_json::from_str("{\"memory_bytes\":\"64Mi\"}").unwrap();
+        assert_eq!(request.memory, Some(ByteSize::from_mib(64)));
+        assert!(serde_json::from_str::<LimitsRequest>("{\"memory\":1}").is_err());
+    }
+
+    #[test]
+    fn kinds_are_those_of_json() {
+        for kind in LimitKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

@@ -13,7 +13,8 @@ fn replay(target: &str, at_least: usize, holds: fn(&[u8])) {
     let entries: Vec<_> = fs::read_dir(&dir).expect("the corpus is in the repository").collect();
     assert!(entries.len() >= at_least, "only {} inputs in {}", entries.len(), dir.display());
     for entry in entries {
-        holds(&fs::read(entry.unwrap().path()).unwrap());
+        let path = entry.expect("the corpus can be listed").path();
+        holds(&fs::read(path).expect("an input can be read"));
     }
 }
 

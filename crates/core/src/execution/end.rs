@@ -96,3 +96,80 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ExecutionState::{Cancelled, Failed, Lost, Succeeded, TimedOut};
+
+    const NOTHING: EndFacts = EndFacts {
+        stored: None,
+        cancelled: false,
+        timed_out: false,
+        out_of_memory: false,
+        output_killed: false,
+        killed_for: None,
+        exit: None,
+    };
+    const KILLED: Option<Exit> = Some(Exit::Signal(9));
+
+    #[track_caller]
+    fn check(facts: EndFacts, state: ExecutionState, limit: Option<LimitKind>) {
+        assert_eq!(conclude(&facts), End { state, limit, exit: facts.exit });
+    }
+
+    #[test]
+    fn the_exit_decides_when_nothing_else_happened() {
+        check(NOTHING, Lost, None);
+        check(EndFacts { exit: Some(Exit::Code(0)), ..NOTHING }, Succeeded, None);
+        for exit in [Exit::Code(1), Exit::Code(255), Exit::Signal(11), Exit::NotFound, Exit::NotRunnable] {
+            check(EndFacts { exit: Some(exit), ..NOTHING }, Failed, None);
+        }
+    }
+
+    #[test]
+    fn a_limit_beats_the_exit() {
+        for exit in [KILLED, Some(Exit::Code(0)), None] {
+            check(EndFacts { timed_out: true, exit, ..NOTHING }, TimedOut, Some(LimitKind::Timeout));
+            check(EndFacts { out_of_memory: true, exit, ..NOTHING }, Failed, Some(LimitKind::Memory));
+            check(EndFacts { output_killed: true, exit, ..NOTHING }, Failed, Some(LimitKind::Output));
+            for kind in [LimitKind::Disk, LimitKind::Inodes, LimitKind::Processes, LimitKind::Cpu] {
+                check(EndFacts { killed_for: Some(kind), exit, ..NOTHING }, Failed, Some(kind));
+            }
+        }
+        let other_way = EndFacts { killed_for: Some(LimitKind::Timeout), ..NOTHING };
+        check(other_way, TimedOut, Some(LimitKind::Timeout));
+    }
+
+    #[test]
+    fn limits_that_meet_have_an_order() {
+        let all = EndFacts {
+            timed_out: true,
+            out_of_memory: true,
+            output_killed: true,
+            killed_for: Some(LimitKind::Disk),
+            exit: KILLED,
+            ..NOTHING
+        };
+        check(all, TimedOut, Some(LimitKind::Timeout));
+        let all = EndFacts { timed_out: false, ..all };
+        check(all, Failed, Some(LimitKind::Memory));
+        let all = EndFacts { out_of_memory: false, ..all };
+        check(all, Failed, Some(LimitKind::Output));
+    }
+
+    #[test]
+    fn an_accepted_cancel_beats_all_but_a_stored_end() {
+        let facts = EndFacts {
+            cancelled: true,
+            timed_out: true,
+            out_of_memory: true,
+            exit: Some(Exit::Code(0)),
+            ..NOTHING
+        };
+        check(facts, Cancelled, None);
+        check(EndFacts { cancelled: true, ..NOTHING }, Cancelled, None);
+        let stored = End { state: Succeeded, limit: None, exit: Some(Exit::Code(0)) };
+        assert_eq!(conclude(&EndFacts { stored: Some(stored), ..facts }), stored);
+    }
+}

@@ -68,3 +68,49 @@ fn for_exit(exit: Option<Exit>) -> u8 {
         None => OURS,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ExecutionState::{Cancelled, Failed, Lost, Queued, Running, Starting, Succeeded, TimedOut};
+
+    #[track_caller]
+    fn check(state: ExecutionState, limit: Option<LimitKind>, exit: Option<Exit>, expected: u8) {
+        assert_eq!(exit_status(&End { state, limit, exit }), expected);
+    }
+
+    #[test]
+    fn follows_the_end() {
+        let killed = Some(Exit::Signal(9));
+        check(Succeeded, None, Some(Exit::Code(0)), 0);
+        for code in 1..=255 {
+            check(Failed, None, Some(Exit::Code(code)), code);
+        }
+        for signal in 1..=64 {
+            check(Failed, None, Some(Exit::Signal(signal)), 128 + signal);
+        }
+        check(Failed, None, Some(Exit::NotFound), 127);
+        check(Failed, None, Some(Exit::NotRunnable), 126);
+        check(TimedOut, Some(LimitKind::Timeout), killed, 124);
+        check(Failed, Some(LimitKind::Memory), killed, 137);
+        check(Failed, Some(LimitKind::Memory), Some(Exit::Code(1)), 137);
+        check(Failed, Some(LimitKind::Output), None, 137);
+        check(Cancelled, None, killed, 130);
+        check(Cancelled, None, None, 130);
+        for state in [Lost, Queued, Starting, Running] {
+            check(state, None, None, 125);
+        }
+    }
+
+    #[test]
+    fn a_problem_is_ours_unless_the_program_is_missing() {
+        for code in ErrorCode::all() {
+            let expected = match code.as_str() {
+                "not_found" => 127,
+                "not_runnable" => 126,
+                _ => 125,
+            };
+            assert_eq!(exit_status_of_problem(&Problem::new(code, "")), expected, "{code}");
+        }
+    }
+}

@@ -54,3 +54,38 @@ impl<'de> Deserialize<'de> for Json {
         Ok(Json(Box::<str>::from(raw)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_a_tree_would_lose() {
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        let texts =
+            ["null", "false", "0", "-0.0", "\"\"", "[]", "{}", "123456789012345678901234567890", "1e400"];
+        for text in texts.into_iter().chain(["\"\\ud800\"", "{\"a\":1,\"a\":2}", "\"é🦀\"", &deep]) {
+            let json = Json::parse(text.as_bytes()).unwrap();
+            assert_eq!(json.as_str(), text);
+            assert_eq!(serde_json::to_string(&json).unwrap(), text);
+            // Read back alone: inside an Option, null is absent.
+            assert_eq!(serde_json::from_str::<Json>(text).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn takes_exactly_one_value() {
+        assert_eq!(Json::parse(b" \n[1, 2]\t\r\n").unwrap().as_str(), "[1, 2]");
+        let not: [&[u8]; 10] =
+            [b"", b" ", b"1 2", b"NaN", b"Infinity", b"{'a':1}", b"[1,]", b"\"\xff\"", b"nul", b"\"a\nb\""];
+        for bytes in not {
+            assert!(Json::parse(bytes).is_err(), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn is_a_tree_when_asked() {
+        let value = serde_json::json!({"n": [1, null, false]});
+        assert_eq!(Json::from(value.clone()).to_value().unwrap(), value);
+    }
+}

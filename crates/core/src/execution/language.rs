@@ -121,3 +121,70 @@ impl FromStr for Language {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_tells() {
+        let cases = [
+            ("a.py", Some(Language::Python)),
+            ("/x.js/a.PY", Some(Language::Python)),
+            ("a.js", Some(Language::Javascript)),
+            ("a.b.mjs", Some(Language::Javascript)),
+            ("a.cjs", Some(Language::Javascript)),
+            ("a.sh", Some(Language::Bash)),
+            ("a.bash", Some(Language::Bash)),
+            ("a.rb", None),
+            ("py", None),
+            ("dir.py/a", None),
+            ("a.", None),
+            ("", None),
+        ];
+        for (name, language) in cases {
+            assert_eq!(Language::of_file_name(name), language, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_tells() {
+        let cases: [(&[u8], _); 14] = [
+            (b"#!/usr/bin/python3", Some(Language::Python)),
+            (b"#!/usr/bin/python3.12 -u\nx", Some(Language::Python)),
+            (b"#! /usr/bin/env python\r\nx", Some(Language::Python)),
+            (b"#!/usr/bin/env -S node --test\n", Some(Language::Javascript)),
+            (b"#!/usr/bin/env -S A=1 nodejs\n", Some(Language::Javascript)),
+            (b"#!/bin/bash -e\n", Some(Language::Bash)),
+            (b"#!/bin/sh", Some(Language::Bash)),
+            (b"#!/usr/bin/perl\n", None),
+            (b"#!/usr/bin/env\npython", None),
+            (b"#!", None),
+            (b"#!\npython", None),
+            (b"#!/bin/\xff\n", None),
+            (b"print(1)", None),
+            (b"", None),
+        ];
+        for (code, language) in cases {
+            assert_eq!(Language::of_shebang(code), language, "{}", String::from_utf8_lossy(code));
+        }
+    }
+
+    #[test]
+    fn the_extension_comes_first() {
+        assert_eq!(Language::detect("a.py", b"#!/bin/sh"), Some(Language::Python));
+        assert_eq!(Language::detect("a", b"#!/bin/sh"), Some(Language::Bash));
+        assert_eq!(Language::detect("-", b"print(1)"), None);
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for language in Language::ALL {
+            assert_eq!(serde_json::to_value(language).unwrap(), language.as_str());
+            assert_eq!(language.as_str().parse(), Ok(language));
+            assert_eq!(Language::of_file_name(language.file_name()), Some(language));
+        }
+        assert_eq!("Py".parse(), Ok(Language::Python));
+        assert_eq!("ruby".parse::<Language>().unwrap_err().code, ErrorCode::UnknownLanguage);
+    }
+}

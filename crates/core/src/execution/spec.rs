@@ -213,5 +213,67 @@ fn at_most(code: ErrorCode, what: &str, size: usize, max: crate::size::ByteSize)
     }
     let mut problem = Problem::new(code, format!("the {what} has {size} bytes, more than {max}"));
     problem.value = Some(size.to_string());
-    Err(problem.expecting(format!("at most {max}, and pass the rest as a file")))
+    Err(problem.expecting(format!("at most {max}, and hand larger data over as a file")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inline(size: usize) -> CodeSource {
+        CodeSource::Inline { name: "main.py".to_owned(), code: vec![b'#'; size] }
+    }
+
+    fn script(size: usize, args: &[&str]) -> Work {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Work::Script { language: Language::Python, code: inline(size), args }
+    }
+
+    fn command(argv: &[&str]) -> Work {
+        Work::Command { argv: argv.iter().map(|&arg| arg.to_owned()).collect() }
+    }
+
+    fn handler(language: Language) -> Work {
+        Work::Handler { language, code: inline(1), event: Json::from(serde_json::Value::Null) }
+    }
+
+    #[test]
+    fn checks_what_types_cannot_say() {
+        let cases = [
+            (script(8 << 20, &[]), None),
+            (script((8 << 20) + 1, &[]), Some(ErrorCode::CodeTooLarge)),
+            (script(1, &["a\0b"]), Some(ErrorCode::InvalidValue)),
+            (command(&["true"]), None),
+            (command(&["a", ""]), None),
+            (command(&[]), Some(ErrorCode::InvalidValue)),
+            (command(&[""]), Some(ErrorCode::InvalidValue)),
+            (command(&["a\0"]), Some(ErrorCode::InvalidValue)),
+            (handler(Language::Python), None),
+            (handler(Language::Javascript), None),
+            (handler(Language::Bash), Some(ErrorCode::HandlerUnsupported)),
+        ];
+        for (work, expected) in cases {
+            let kind = work.kind();
+            assert_eq!(work.check().map_err(|problem| problem.code).err(), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn reads_events() {
+        assert_eq!(parse_event(b" {\"a\": [1]} ").unwrap().as_str(), "{\"a\": [1]}");
+        assert_eq!(parse_event(b"{'a': 1}").unwrap_err().code, ErrorCode::EventNotJson);
+        assert_eq!(parse_event(b"").unwrap_err().code, ErrorCode::EventNotJson);
+        let text = |size: usize| format!("\"{}\"", "a".repeat(size - 2)).into_bytes();
+        assert!(parse_event(&text(8 << 20)).is_ok());
+        assert_eq!(parse_event(&text((8 << 20) + 1)).unwrap_err().code, ErrorCode::EventTooLarge);
+    }
+
+    #[test]
+    fn kinds_are_those_of_json() {
+        for kind in [Kind::Script, Kind::Handler, Kind::Command] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert_eq!("interpreter".parse::<Kind>().unwrap_err().code, ErrorCode::InvalidValue);
+    }
 }

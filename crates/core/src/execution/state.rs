@@ -144,3 +144,57 @@ pub fn transition(state: ExecutionState, event: Event) -> Result<ExecutionState,
         ) => Err(Illegal { state, event }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ExecutionState::*;
+    use super::*;
+
+    /// Every state and event; what is not listed is illegal.
+    #[test]
+    fn has_exactly_these_arrows() {
+        let arrows = [
+            (Queued, Event::Start, Starting),
+            (Queued, Event::TimeOut, TimedOut),
+            (Queued, Event::Cancel, Cancelled),
+            (Queued, Event::Lose, Lost),
+            (Starting, Event::Run, Running),
+            (Starting, Event::TimeOut, TimedOut),
+            (Starting, Event::Cancel, Cancelled),
+            (Starting, Event::Lose, Lost),
+            (Running, Event::Succeed, Succeeded),
+            (Running, Event::Fail, Failed),
+            (Running, Event::TimeOut, TimedOut),
+            (Running, Event::Cancel, Cancelled),
+            (Running, Event::Lose, Lost),
+        ];
+        for state in ExecutionState::ALL {
+            for event in Event::ALL {
+                let arrow = arrows.iter().find(|(from, by, _)| (*from, *by) == (state, event));
+                let expected = arrow.map(|(_, _, to)| *to).ok_or(Illegal { state, event });
+                assert_eq!(transition(state, event), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_is_where_no_arrow_leaves() {
+        for state in ExecutionState::ALL {
+            let leaves = Event::ALL.into_iter().any(|event| transition(state, event).is_ok());
+            assert_eq!(state.is_end(), !leaves, "{state}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for state in ExecutionState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_asked() {
+        let illegal = transition(Succeeded, Event::Cancel).unwrap_err();
+        assert_eq!(illegal.to_string(), "an execution that is succeeded cannot Cancel");
+    }
+}

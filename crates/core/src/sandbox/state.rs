@@ -201,3 +201,102 @@ fn gone(state: &SandboxState) -> Option<SandboxState> {
     let SandboxState::Terminating(reason) = state else { return None };
     Some(SandboxState::Terminated(*reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SandboxState as S;
+    use super::*;
+
+    const ALL_DOING: [Doing; 4] = [Doing::Creating, Doing::Starting, Doing::Updating, Doing::Stopping];
+
+    fn failure(doing: Doing) -> Failure {
+        Failure { doing, reason: "no space".to_owned(), attempt: 2, next_try_ms: 7 }
+    }
+
+    fn fail() -> Event {
+        Event::Fail { reason: "no space".to_owned(), attempt: 2, next_try_ms: 7 }
+    }
+
+    fn states() -> Vec<SandboxState> {
+        let mut states =
+            vec![S::Creating, S::Starting, S::Running, S::Updating, S::Stopping, S::Stopped, S::Paused];
+        states.extend(ALL_DOING.map(|doing| S::Error(failure(doing))));
+        states.extend([S::Terminating(Reason::Idle), S::Terminated(Reason::Idle)]);
+        states
+    }
+
+    fn events() -> Vec<Event> {
+        vec![
+            Event::Created,
+            Event::Start,
+            Event::Started,
+            Event::Update,
+            Event::Updated,
+            Event::Stop,
+            Event::Stopped,
+            Event::Pause,
+            Event::Resume,
+            fail(),
+            Event::Retry,
+            Event::Delete(Reason::Lost),
+            Event::Gone,
+        ]
+    }
+
+    fn arrows() -> Vec<(SandboxState, Event, SandboxState)> {
+        let mut arrows = vec![
+            (S::Creating, Event::Created, S::Starting),
+            (S::Creating, fail(), S::Error(failure(Doing::Creating))),
+            (S::Starting, Event::Started, S::Running),
+            (S::Starting, fail(), S::Error(failure(Doing::Starting))),
+            (S::Running, Event::Update, S::Updating),
+            (S::Running, Event::Stop, S::Stopping),
+            (S::Running, Event::Pause, S::Paused),
+            (S::Running, fail(), S::Error(failure(Doing::Starting))),
+            (S::Updating, Event::Updated, S::Running),
+            (S::Updating, fail(), S::Error(failure(Doing::Updating))),
+            (S::Stopping, Event::Stopped, S::Stopped),
+            (S::Stopping, fail(), S::Error(failure(Doing::Stopping))),
+            (S::Stopped, Event::Start, S::Starting),
+            (S::Paused, Event::Resume, S::Running),
+            (S::Paused, Event::Stop, S::Stopping),
+            (S::Paused, fail(), S::Error(failure(Doing::Starting))),
+            (S::Terminating(Reason::Idle), Event::Delete(Reason::Lost), S::Terminating(Reason::Idle)),
+            (S::Terminating(Reason::Idle), Event::Gone, S::Terminated(Reason::Idle)),
+        ];
+        let back = [S::Creating, S::Starting, S::Updating, S::Stopping];
+        for (doing, back) in ALL_DOING.into_iter().zip(back) {
+            arrows.push((S::Error(failure(doing)), Event::Retry, back));
+            arrows.push((S::Error(failure(doing)), Event::Start, S::Starting));
+            arrows.push((S::Error(failure(doing)), Event::Stop, S::Stopping));
+        }
+        for state in states() {
+            if !matches!(state, S::Terminating(_) | S::Terminated(_)) {
+                arrows.push((state, Event::Delete(Reason::Lost), S::Terminating(Reason::Lost)));
+            }
+        }
+        arrows
+    }
+
+    #[test]
+    fn has_exactly_these_arrows() {
+        let arrows = arrows();
+        for state in states() {
+            for event in events() {
+                let arrow = arrows.iter().find(|(from, by, _)| (from, by) == (&state, &event));
+                let expected = arrow
+                    .map(|(_, _, to)| to.clone())
+                    .ok_or_else(|| Illegal { state: state.clone(), event: event.clone() });
+                assert_eq!(transition(state.clone(), event.clone()), expected, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_terminated_is_a_dead_end() {
+        for state in states() {
+            let leaves = events().into_iter().any(|event| transition(state.clone(), event).is_ok());
+            assert_eq!(leaves, !matches!(state, S::Terminated(_)), "{state:?}");
+        }
+    }
+}

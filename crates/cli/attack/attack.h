@@ -87,6 +87,9 @@ uint64_t attack_env_number(const char *name, uint64_t fallback);
 
 // Runs `body` in a forked child; returns its exit status, or minus the signal that ended it.
 int attack_in_child(int (*body)(void *), void *argument);
+// Waits for a byte on `fd`; returns 1 with it in `byte`, or 0 once a child has ended, which
+// for children that only wait means that something killed them.
+int attack_await_byte(int fd, char *byte);
 // Next process id listed in /proc after `previous` (start with 0), or 0 at the end.
 pid_t attack_next_pid(pid_t previous);
 // Real user id of a process, or -1 when it is gone.

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <poll.h>
 
 #define MAX_PROGRAMS 256
 
@@ -110,6 +111,18 @@ int attack_in_child(int (*body)(void *), void *argument)
         if (errno != EINTR)
             attack_give_up("waitpid: %s", strerror(errno));
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int attack_await_byte(int fd, char *byte)
+{
+    for (;;) {
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        int ready = poll(&readable, 1, 10);
+        if (waitpid(-1, NULL, WNOHANG) > 0)
+            return 0;
+        if (ready > 0)
+            return read(fd, byte, 1) == 1;
+    }
 }
 
 pid_t attack_next_pid(pid_t previous)

@@ -30,7 +30,7 @@ if os.fork() == 0:
 os.wait()
 # The mount points themselves must not move, or what is collected would be another tree.
 moved = []
-for source in ("/workspace", "/home/user", "/tmp", "/dev/shm"):
+for source in ("/workspace", "/tmp", "/dev/shm"):
     try:
         os.rename(source, source + ".moved")
         os.rename(source + ".moved", source)

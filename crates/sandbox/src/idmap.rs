@@ -28,6 +28,23 @@ pub struct Span {
     pub count: u32,
 }
 
+impl Span {
+    /// Its ids mapped to themselves, less `hole`.
+    fn split_at(&self, hole: Option<u32>) -> impl Iterator<Item = Span> {
+        let end = self.inside + self.count;
+        let hole = hole.filter(|id| (self.inside..end).contains(id));
+        let parts = match hole {
+            None => [(self.inside, end), (end, end)],
+            Some(id) => [(self.inside, id), (id + 1, end)],
+        };
+        parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| Span {
+            inside: from,
+            outside: from,
+            count: to - from,
+        })
+    }
+}
+
 /// A sandbox's mapping of user ids and of group ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdMap {
@@ -86,15 +103,14 @@ impl IdMap {
         Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
     }
 
-    /// Every id of a whole range as it is, but for the agent's, which does not exist in it.
+    /// For a namespace below this one: every id as it is here, but for the agent's where it has one of its own, which
+    /// does not exist there.
     #[must_use]
-    pub fn without_agent() -> Self {
-        let after = AGENT_ID + 1;
-        let all = vec![
-            Span { inside: 0, outside: 0, count: AGENT_ID },
-            Span { inside: after, outside: after, count: RANGE - after },
-        ];
-        Self { uids: all.clone(), gids: all, writer: Writer::Direct }
+    pub fn without_agent(&self) -> Self {
+        let agent = self.separates_agent().then(|| self.agent_id());
+        let below = |spans: &[Span]| spans.iter().flat_map(|span| span.split_at(agent)).collect();
+        let writer = if self.separates_agent() { Writer::Direct } else { Writer::Single };
+        Self { uids: below(&self.uids), gids: below(&self.gids), writer }
     }
 
     /// What belongs to `disk` (user and group on disk) belongs to `shown` in what is mounted with this mapping.
@@ -238,6 +254,23 @@ mod tests {
         }
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(1000), Some(1001));
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(0), None);
+    }
+
+    #[test]
+    fn the_inner_namespace_has_all_ids_but_the_agents() {
+        let sub = Subordinate { first: 100_000, count: 65_536 };
+        let outer = [IdMap::range(1 << 30), IdMap::subordinate(1001, 1001, sub, sub)];
+        for outer in outer {
+            let inner = outer.without_agent();
+            assert_eq!(inner.outside_uid(AGENT_ID), None);
+            assert_eq!(inner.outside_uid(0), Some(0));
+            assert_eq!(inner.outside_uid(AGENT_ID - 1), Some(AGENT_ID - 1));
+            // What the outer one does not map, the inner one must not.
+            assert_eq!(inner.outside_uid(AGENT_ID + 1).is_some(), outer.outside_uid(AGENT_ID + 1).is_some());
+        }
+        let single = IdMap::single(1001, 1001, 1000).without_agent();
+        assert_eq!(single.outside_uid(1000), Some(1000));
+        assert_eq!(single.writer, Writer::Single);
     }
 
     #[test]

@@ -46,13 +46,37 @@ const DEV_LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// Directories of the writable tmpfs: name there, place in the sandbox, mode, whether the user owns it.
-const WRITABLE: &[(&str, &str, u32, bool)] = &[
-    ("tmp", "/tmp", 0o1777, false),
-    ("run", "/run", 0o755, false),
-    ("shm", "/dev/shm", 0o1777, false),
-    ("home", "/home/user", 0o700, true),
-    ("workspace", "/workspace", 0o755, true),
+/// A directory of the writable tmpfs.
+struct Place {
+    /// Its name there.
+    name: &'static str,
+    /// Where it shows.
+    target: &'static str,
+    mode: u32,
+    /// Whether the code's user owns it.
+    users: bool,
+}
+
+const fn place_of(name: &'static str, target: &'static str, mode: u32, users: bool) -> Place {
+    Place { name, target, mode, users }
+}
+
+/// What can be written in every sandbox.
+const WRITABLE: &[Place] = &[
+    place_of("tmp", "/tmp", 0o1777, false),
+    place_of("run", "/run", 0o755, false),
+    place_of("shm", "/dev/shm", 0o1777, false),
+    place_of("home", "/home/user", 0o700, true),
+    place_of("workspace", "/workspace", 0o755, true),
+];
+/// What the root inside can write besides, where programs are the host's and may be changed.
+const WRITABLE_BY_ROOT: &[Place] = &[
+    place_of("etc", "/etc", 0o755, false),
+    place_of("root", "/root", 0o700, false),
+    place_of("var", "/var", 0o755, false),
+    place_of("opt", "/opt", 0o755, false),
+    place_of("srv", "/srv", 0o755, false),
+    place_of("mnt", "/mnt", 0o755, false),
 ];
 
 /// Those of [`HOST_TREES`] that are directories of their own here.
@@ -157,12 +181,15 @@ pub fn build(plan: &Plan) -> Result<()> {
         make_dirs("/.data")?;
         mount::attach(data, "/.data", Access::ReadWrite)?;
     }
-    etc(plan, &taken)?;
     writable_places(plan)?;
+    etc(plan, &taken)?;
     devices(&taken)?;
     processes(&taken.proc)?;
     for (entry, tree, is_dir) in &taken.mounts {
         show(entry, tree, *is_dir)?;
+    }
+    if matches!(plan.source, Source::Host { .. }) {
+        tidy()?;
     }
     if !plan.writable {
         mount::seal("/")?;
@@ -272,18 +299,34 @@ fn place(tree: Option<&OwnedFd>, path: &str, target: &str) -> Result<()> {
 
 fn writable_places(plan: &Plan) -> Result<()> {
     make_dirs("/dev")?;
-    for (name, target, mode, owned) in WRITABLE {
-        let backing = format!("/.data/{name}");
-        make_dir(&backing, *mode)?;
-        if *owned && plan.chown {
+    let by_root = plan.writable && matches!(plan.source, Source::Host { .. });
+    for place in WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root)) {
+        let backing = format!("/.data/{}", place.name);
+        make_dir(&backing, place.mode)?;
+        if place.users && plan.chown {
             give(&backing, plan.owner)?;
         }
-        make_dirs(target)?;
-        mount::bind(&backing, target, Access::ReadWrite)?;
+        make_dirs(place.target)?;
+        mount::bind(&backing, place.target, Access::ReadWrite)?;
     }
     // The binds keep the tmpfs; its own place goes, so that nothing but those directories can be reached.
     mount::detach("/.data")?;
     make("/.data", fs::remove_dir("/.data"))
+}
+
+/// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
+fn tidy() -> Result<()> {
+    for entry in make("/", fs::read_dir("/"))?.flatten() {
+        let name = entry.file_name();
+        let path = format!("/{}", name.to_string_lossy());
+        if path.starts_with("/.lower") {
+            mount::detach(&path)?;
+        }
+        if path.starts_with("/.lower") || path == "/.empty" {
+            make(&path, fs::remove_dir(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {

@@ -28,10 +28,8 @@ use crate::supervisor::boot::chain;
 pub(crate) struct Birth {
     /// What to build.
     pub(crate) plan: Plan,
-    /// Our id inside, and whether the mapping leaves us one that the code has not.
-    pub(crate) agent_id: u32,
-    /// Whether ids other than ours can be taken (false with a single id).
-    pub(crate) many_ids: bool,
+    /// Which ids there are, and which is ours.
+    pub(crate) ids: IdMap,
     /// Whether executions need PID namespaces of their own, which takes authority over ours.
     pub(crate) nested: bool,
     /// Host trees of the root that may come with their ids translated.
@@ -91,7 +89,7 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<Prepare
     let profile = if birth.dev { seccomp::Profile::Dev } else { seccomp::Profile::Strict };
     // Made now, so that no child has to.
     let _filter = seccomp::program(profile);
-    Ok(Prepared { fence, userns, profile, many_ids: birth.many_ids })
+    Ok(Prepared { fence, userns, profile, many_ids: birth.ids.separates_agent() })
 }
 
 /// Puts the translated trees that came where the plan has them: first those of the root, then the mounts.
@@ -161,11 +159,10 @@ pub(crate) fn answer(socket: impl AsFd, line: &str) {
 /// The first step that failed.
 pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     let step = |step| move |source| Error::Step { step, source };
-    if birth.many_ids {
+    if birth.ids.separates_agent() {
         set_thread_groups(&[]).map_err(step("clear groups"))?;
-        let (gid, uid) = (Gid::from_raw(birth.agent_id), Uid::from_raw(birth.agent_id));
-        set_thread_res_gid(gid, gid, gid).map_err(step("set group id"))?;
-        set_thread_res_uid(uid, uid, uid).map_err(step("set user id"))?;
+        // What is built belongs to the root inside, as people expect of a system.
+        become_id(0).map_err(step("become the root inside"))?;
     }
     umask(rustix::fs::Mode::empty());
     root::build(&birth.plan)?;
@@ -173,13 +170,25 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     net::loopback_up().map_err(step("bring up loopback"))?;
     let _session = setsid();
     keyring::join_new().map_err(|source| Error::File { step: "join a keyring", source })?;
+    // The change of ids made us untraceable, and with that the files of our children in /proc nobody's. No foreign code
+    // is here yet, so that may wait until the inner namespace has its mapping.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(step("allow own /proc files"))?;
     let userns = if birth.dev { Some(inner_userns(birth)?) } else { None };
     caps::bound(caps::ALL, caps::NONE)?;
+    if birth.ids.separates_agent() {
+        rustix::thread::set_keep_capabilities(true).map_err(step("keep capabilities"))?;
+        become_id(birth.ids.agent_id()).map_err(step("become the agent"))?;
+    }
     caps::hold(agent_caps(birth))?;
     caps::set_no_new_privs()?;
-    // After the change of ids, which resets it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
     Ok(userns)
+}
+
+fn become_id(id: u32) -> rustix::io::Result<()> {
+    let (gid, uid) = (Gid::from_raw(id), Uid::from_raw(id));
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
 }
 
 /// What the agent keeps: other ids to become, files of any owner to serve, processes of any owner to signal.
@@ -195,10 +204,6 @@ fn agent_caps(birth: &Birth) -> caps::Caps {
 /// Root in it has power over its own ids only: it can neither become the agent nor touch it, since the agent's
 /// process belongs to the namespace around.
 fn inner_userns(birth: &Birth) -> Result<OwnedFd, Error> {
-    let map = if birth.many_ids {
-        IdMap::without_agent()
-    } else {
-        IdMap::single(birth.agent_id, birth.agent_id, birth.agent_id)
-    };
-    userns::with_map(&map).map_err(|source| Error::File { step: "make the inner user namespace", source })
+    let made = userns::with_map(&birth.ids.without_agent());
+    made.map_err(|source| Error::File { step: "make the inner user namespace", source })
 }

@@ -66,8 +66,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
     let birth = Birth {
         plan: plan(spec, &limits, &ids, dev),
-        agent_id: ids.agent_id(),
-        many_ids: ids.separates_agent(),
+        ids: ids.clone(),
         nested: group.is_none(),
         root_trees: root_trees(spec, dev),
         dev,
@@ -119,6 +118,8 @@ fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> IdMap {
                 IdMap::subordinate_as_caller(uid, gid, uids, gids)
             }
         }
+        // With one id only, it is the user's in `strict` and root's in `dev`, which is there for what root does.
+        _ if spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV) => IdMap::single(uid, gid, 0),
         _ => IdMap::single(uid, gid, USER_ID),
     }
 }

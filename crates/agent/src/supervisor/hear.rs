@@ -104,6 +104,7 @@ impl Supervisor {
                 if execution.killed.is_some() {
                     execution.kill_tree();
                 }
+                self.look_soon();
             }
             spawn_event::Event::Output(output) => {
                 let stream = match output.stream.as_known() {

@@ -11,8 +11,9 @@ use super::boot::Sandbox;
 use super::execution::{Execution, Killed, Phase};
 use crate::clock;
 
-/// How often what nobody counts for us is looked at: an overshoot lasts no longer.
-const LOOK_EVERY_US: u64 = 40_000;
+/// How often what nobody counts for us is looked at: an overshoot lasts no longer. Young executions are looked at
+/// sooner, so that also short ones are seen at least once.
+const LOOK_EVERY_US: std::ops::RangeInclusive<u64> = 4_000..=40_000;
 /// How often a group is asked whether the kernel killed something in it: the end of its first process asks at once.
 const ASK_EVERY_US: u64 = 100_000;
 
@@ -21,6 +22,20 @@ impl Supervisor {
     pub(super) fn next_look(&self) -> Option<u64> {
         let running = self.executions.values().any(|e| matches!(e.phase, Phase::Starting | Phase::Running));
         running.then_some(self.next_look_us)
+    }
+
+    /// Something has just begun: the next look is not further away than the youngest wants.
+    pub(super) fn look_soon(&mut self) {
+        let now = clock::boot_us();
+        self.next_look_us = self.next_look_us.clamp(now, now + LOOK_EVERY_US.start());
+    }
+
+    fn patience_of_looks(&self, now: u64) -> u64 {
+        let running =
+            self.executions.values().filter(|e| matches!(e.phase, Phase::Starting | Phase::Running));
+        let youngest =
+            running.map(|execution| now.saturating_sub(execution.begun_us)).min().unwrap_or(u64::MAX);
+        (youngest / 2).clamp(*LOOK_EVERY_US.start(), *LOOK_EVERY_US.end())
     }
 
     /// Does what is due.
@@ -38,7 +53,7 @@ impl Supervisor {
         if self.next_look().is_some_and(|moment| moment <= now) {
             self.look();
             let grouped = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.group.is_some());
-            self.next_look_us = now + if grouped { ASK_EVERY_US } else { LOOK_EVERY_US };
+            self.next_look_us = now + if grouped { ASK_EVERY_US } else { self.patience_of_looks(now) };
         }
     }
 

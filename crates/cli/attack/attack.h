@@ -49,7 +49,6 @@
 // means that the call was let through to do its work, so it counts as an escape.
 #define MUST_REFUSE(what, call)                                    \
     do {                                                           \
-        errno = 0;                                                 \
         long must_refuse_ret = (long)(call);                       \
         attack_judge(what, must_refuse_ret, attack_is_refusal());  \
     } while (0)
@@ -57,7 +56,6 @@
 // One attempt where any error will do (ENOENT, ESRCH, ENXIO: the target is not there).
 #define MUST_FAIL(what, call)                        \
     do {                                             \
-        errno = 0;                                   \
         long must_fail_ret = (long)(call);           \
         attack_judge(what, must_fail_ret, 1);        \
     } while (0)
@@ -87,6 +85,8 @@ uint64_t attack_env_number(const char *name, uint64_t fallback);
 
 // Runs `body` in a forked child; returns its exit status, or minus the signal that ended it.
 int attack_in_child(int (*body)(void *), void *argument);
+// Writes to every byte; out of the compiler's sight, which would drop writes nobody reads.
+void attack_touch(void *block, size_t size);
 // Waits for a byte on `fd`; returns 1 with it in `byte`, or 0 once a child has ended, which
 // for children that only wait means that something killed them.
 int attack_await_byte(int fd, char *byte);

@@ -113,6 +113,12 @@ int attack_in_child(int (*body)(void *), void *argument)
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+void attack_touch(void *block, size_t size)
+{
+    memset(block, 0x5a, size);
+    __asm__ volatile("" : : "r"(block) : "memory");
+}
+
 int attack_await_byte(int fd, char *byte)
 {
     for (;;) {

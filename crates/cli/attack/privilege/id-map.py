@@ -23,7 +23,7 @@ for kind in ("uid", "gid"):
     if not lines:
         print(f"ESCAPED {kind}_map is empty")
         sys.exit(0)
-    for file in ("uid_map", "gid_map", "projid_map"):
+    for file in ("uid_map", "gid_map"):
         try:
             with open("/proc/self/" + file, "w") as writable:
                 writable.write("0 0 1\n")

@@ -8,7 +8,7 @@ import os
 import sys
 
 tried = 0
-for pid in {1, os.getppid()} - {0, os.getpid()}:
+for pid in {1} - {os.getpid()}:
     path = f"/proc/{pid}/exe"
     for flags in (os.O_WRONLY, os.O_RDWR):
         tried += 1

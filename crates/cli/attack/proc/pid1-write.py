@@ -11,7 +11,11 @@ names = ["comm", "autogroup", "coredump_filter", "clear_refs", "timerslack_ns", 
          "uid_map", "gid_map", "setgroups", "loginuid", "attr/current", "attr/exec", "attr/fscreate",
          "attr/sockcreate", "sched", "make-it-fail", "fail-nth", "mem", "projid_map", "latency",
          "timens_offsets", "arch_status", "ksm_stat", "task/1/comm"]
-for pid in {1, os.getppid()} - {0}:
+targets = [1]
+# A parent with the code's own id is the code's; any other is part of the sandbox.
+if os.getppid() > 1 and os.stat(f"/proc/{os.getppid()}").st_uid != os.getuid():
+    targets.append(os.getppid())
+for pid in targets:
     for name in names:
         path = f"/proc/{pid}/{name}"
         try:

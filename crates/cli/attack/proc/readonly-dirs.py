@@ -8,7 +8,7 @@ import os
 import sys
 
 tried = 0
-paths = ["/proc/mtrr", "/proc/slabinfo", "/proc/timer_stats", "/proc/sched_debug", "/proc/mounts"]
+paths = ["/proc/mtrr", "/proc/slabinfo", "/proc/timer_stats", "/proc/sched_debug"]
 for top in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/driver", "/proc/acpi", "/proc/scsi",
             "/proc/dynamic_debug", "/proc/pressure", "/proc/tty", "/proc/sysvipc"):
     for folder, _, names in os.walk(top):

@@ -13,7 +13,7 @@ ATTACK(memory_heap)
         char *block = malloc(MIB);
         if (!block)
             BLOCKED("malloc refused after %llu MiB", (unsigned long long)(held / MIB));
-        memset(block, 0x5a, MIB);
+        attack_touch(block, MIB);
     }
     ESCAPED("touched %llu MiB of heap", (unsigned long long)(ceiling / MIB));
 }

@@ -15,7 +15,7 @@ ATTACK(memory_shared_mapping)
         char *block = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (block == MAP_FAILED)
             BLOCKED("mmap refused after %llu MiB", (unsigned long long)(held / MIB));
-        memset(block, 0x5a, 16 * MIB);
+        attack_touch(block, 16 * MIB);
     }
     ESCAPED("touched %llu MiB of shared mappings", (unsigned long long)(ceiling / MIB));
 }

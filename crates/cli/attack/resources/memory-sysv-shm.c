@@ -16,7 +16,7 @@ ATTACK(memory_sysv_shm)
         char *block = id < 0 ? (char *)-1 : shmat(id, NULL, 0);
         if (block == (char *)-1)
             BLOCKED("refused after %llu MiB: %s", (unsigned long long)(held / MIB), strerror(errno));
-        memset(block, 0x5a, 16 * MIB);
+        attack_touch(block, 16 * MIB);
         shmdt(block);
     }
     ESCAPED("left %llu MiB in segments", (unsigned long long)(held / MIB));

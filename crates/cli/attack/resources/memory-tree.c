@@ -23,7 +23,7 @@ ATTACK(memory_tree)
             close(hold[1]);
             char *block = malloc(share), byte = block != NULL;
             if (block)
-                memset(block, 0x5a, share);
+                attack_touch(block, share);
             if (write(ready[1], &byte, 1) != 1)
                 _exit(1);
             _exit(read(hold[0], &byte, 1) < 0); // Ends with its parent.

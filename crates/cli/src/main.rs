@@ -1,1 +1,85 @@
-fn main() {}
+//! The command `sandkeep`.
+//!
+//! One file per command: its module has the `Args` that clap fills, and `execute`, which does it and says what to exit
+//! with. `out` is the one place that writes to standard output and standard error, `refusal` the one that turns what
+//! clap refuses into our errors, `host` the one that asks this machine for a clock, random bits and a driver.
+//!
+//! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
+//! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
+
+mod completions;
+mod explain;
+mod host;
+mod out;
+mod refusal;
+mod run;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use out::Stop;
+
+/// Runs code that nobody has reviewed, in a sandbox on this host.
+#[derive(Debug, Parser)]
+#[command(name = "sandkeep", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Try it:
+  echo 'print(6*7)' | sandkeep run -
+  sandkeep help run";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Explain(explain::Args),
+    Completions(completions::Args),
+    Version(version::Args),
+}
+
+impl Command {
+    /// Whether errors are wanted as JSON on standard output.
+    fn wants_json(&self) -> bool {
+        match self {
+            Command::Run(args) => args.json,
+            Command::Version(args) => args.json,
+            Command::Explain(_) | Command::Completions(_) => false,
+        }
+    }
+
+    /// What to exit with.
+    async fn execute(self) -> Result<u8, Stop> {
+        match self {
+            Command::Run(args) => run::execute(*args).await,
+            Command::Explain(args) => explain::execute(&args),
+            Command::Completions(args) => completions::execute(&args),
+            Command::Version(args) => version::execute(&args),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let status = match Cli::try_parse() {
+        Ok(cli) => {
+            let wants_json = cli.command.wants_json();
+            out::status(perform(cli.command), wants_json)
+        }
+        Err(error) => refusal::tell(&error),
+    };
+    ExitCode::from(status)
+}
+
+/// One thread: the work is done by supervisors, and what is left for us is waiting.
+fn perform(command: Command) -> Result<u8, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| host::failed("the async runtime cannot be started", &error))?;
+    let outcome = runtime.block_on(command.execute());
+    // A thread that still reads our standard input is not waited for.
+    runtime.shutdown_background();
+    outcome
+}

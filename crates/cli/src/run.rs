@@ -1,0 +1,110 @@
+//! `sandkeep run`: one execution in a sandbox of its own, which ends with the command.
+//!
+//! `request` turns words into what is asked of the driver and refuses what is wrong before anything starts; `follow`
+//! carries output, input and signals; `result` says how it ended. Nothing of the sandbox outlives this process: its
+//! supervisor sees the socket close, however we end.
+
+mod args;
+mod collect;
+mod follow;
+mod input;
+mod interrupt;
+mod request;
+mod result;
+mod returned;
+mod summary;
+mod words;
+mod writer;
+
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::execution::ExecutionResult;
+use sandkeep_runtime::{Driver as _, Sandbox};
+
+pub(crate) use args::Args;
+use follow::{Followed, Follower};
+use input::Input;
+use interrupt::Interrupts;
+use request::Request;
+use result::Verdict;
+use writer::{Writer, Written};
+
+use crate::host;
+use crate::out::{self, Stop};
+
+pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
+    let request = request::build(&args)?;
+    let driver = host::driver(args.state_dir.as_ref())?;
+    let mut interrupts = Interrupts::listen()?;
+    let sandbox = tokio::select! {
+        made = driver.create(&request.sandbox) => made?,
+        // Dropping the attempt leaves nothing behind.
+        () = interrupts.next() => return finish(&args, &request, &result::cancelled(&request, host::now()), &Written::default()),
+    };
+    let outcome = inside(&args, &request, sandbox.as_ref(), &mut interrupts).await;
+    sandbox.stop().await;
+    let (verdict, written) = outcome?;
+    finish(&args, &request, &verdict, &written)
+}
+
+async fn inside(
+    args: &Args,
+    request: &Request,
+    sandbox: &dyn Sandbox,
+    interrupts: &mut Interrupts,
+) -> Result<(Verdict, Written), Stop> {
+    sandbox.enforcement().check(request.explicit, request.demand)?;
+    let running = tokio::select! {
+        running = sandbox.start(&request.execution) => running?,
+        () = interrupts.next() => return Ok((result::cancelled(request, host::now()), Written::default())),
+    };
+    let writer = (!args.json).then(Writer::start);
+    let input = request.input.clone().map(Input::start);
+    let follower = Follower::new(running, interrupts, request.execution.limits.output, writer, input);
+    let Followed { collected, ended, written, output_failed } = follower.follow().await;
+    if let Some(error) = output_failed {
+        return Err(error.into());
+    }
+    let verdict = result::verdict(request, sandbox.enforcement(), collected, ended, host::now());
+    Ok((verdict, written))
+}
+
+/// Shows what is left to show, and returns what to exit with.
+fn finish(args: &Args, request: &Request, verdict: &Verdict, written: &Written) -> Result<u8, Stop> {
+    let result = &verdict.result;
+    if args.json {
+        out::json(result)?;
+    } else {
+        return_value(result, written)?;
+        error(result);
+    }
+    if out::is_watched() {
+        let mid_line = !args.json
+            && (written.stderr_mid_line || written.stdout_mid_line && result.return_value.is_none());
+        let line = summary::line(result, &request.execution.limits);
+        out::error_bytes(format!("{}{line}\n", if mid_line { "\n" } else { "" }).as_bytes());
+    }
+    Ok(verdict.status)
+}
+
+/// On a line of its own, so that the last line of standard output is the value and nothing else.
+fn return_value(result: &ExecutionResult, written: &Written) -> Result<(), Stop> {
+    let Some(value) = &result.return_value else { return Ok(()) };
+    if written.stdout_mid_line {
+        out::line("")?;
+    }
+    out::line(&returned::compact(value))
+}
+
+/// Errors of ours; what the code raised it has written itself.
+fn error(result: &ExecutionResult) {
+    let Some(error) = &result.error else { return };
+    if error.name.parse::<ErrorCode>().is_ok() {
+        let problem = Problem {
+            code: error.name.parse().unwrap_or(ErrorCode::Internal),
+            message: error.message.clone(),
+            value: None,
+            expected: None,
+        };
+        out::note(&problem.to_string());
+    }
+}

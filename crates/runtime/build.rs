@@ -38,7 +38,9 @@ fn build_agent(root: &Path, target: &str, directory: &Path) {
         // Flags meant for the outer build (coverage, sanitizers) do not fit a static program.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        // At a fixed address, since every relocation is a page copied per process. What is mapped at random
+        // places (stack, heap, memory files) stays so.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
     let status = command.status().expect("cargo can be run");
     assert!(status.success(), "building sandkeep-agent failed");
 }

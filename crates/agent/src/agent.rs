@@ -7,6 +7,7 @@
 pub(crate) mod birth;
 pub(crate) mod changed;
 pub(crate) mod child;
+pub(crate) mod files;
 pub(crate) mod pipes;
 pub(crate) mod running;
 pub(crate) mod spawn;
@@ -35,7 +36,6 @@ pub(crate) const MOST_TREES: usize = 64;
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
     let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
-    process::ignore_terminal_signals();
     match birth::come_of_age(&socket, &mut birth) {
         Ok(prepared) => {
             // However it ends: with process 1 gone, the kernel ends everything in the sandbox.
@@ -95,6 +95,8 @@ pub(crate) struct Agent {
     running: BTreeMap<StreamId, Running>,
     /// Workers that look for changed files, by their stream.
     lookers: BTreeMap<StreamId, changed::Looker>,
+    /// Files being read, by their stream.
+    readings: BTreeMap<StreamId, files::Reading>,
     /// When an execution last ended, by the clock of file systems.
     last_end_ns: u64,
 }
@@ -110,8 +112,9 @@ impl Agent {
             Ok(link) => link,
             Err(errno) => return Broken::Socket(errno),
         };
-        let (incoming, running, lookers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut agent = Self { link, prepared, children, incoming, running, lookers, last_end_ns: 0 };
+        let (incoming, running, lookers, readings) = Default::default();
+        let mut agent =
+            Self { link, prepared, children, incoming, running, lookers, readings, last_end_ns: 0 };
         loop {
             if let Err(broken) = agent.turn() {
                 return broken;
@@ -139,6 +142,7 @@ impl Agent {
             self.reap();
         }
         self.forget_finished();
+        self.read_on();
         Ok(())
     }
 
@@ -190,6 +194,7 @@ impl Agent {
             Event::Reset { id, .. } => {
                 self.incoming.remove(&id);
                 self.lookers.remove(&id);
+                self.readings.remove(&id);
                 // The supervisor has given up on what it started: it has killed it, or will.
                 if let Some(running) = self.running.remove(&id) {
                     running.abandon();
@@ -221,6 +226,7 @@ impl Agent {
                 call.answer(&mut self.link, id, outcome);
             }
             routes::LIST_CHANGED => self.list_changed(id, call),
+            routes::READ_FILE => self.read_file(id, call),
             routes::PING => {
                 let executions = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
                 let response = proto::PingResponse { executions, ..Default::default() };
@@ -271,6 +277,38 @@ impl Agent {
             }
             Err(error) => call.refuse(&mut self.link, id, &error),
         }
+    }
+
+    fn read_file(&mut self, id: StreamId, call: &Incoming) {
+        let opened = call.message().and_then(|request: proto::ReadFileRequest| {
+            files::Reading::start(&request.path, request.max_bytes).map_err(|errno| {
+                let code =
+                    if errno == rustix::io::Errno::NOENT { Code::NotFound } else { Code::InvalidArgument };
+                ConnectError::new(code, format!("file_unreadable: {}: {errno}", request.path))
+            })
+        });
+        match opened {
+            Ok(reading) => {
+                call.begin(&mut self.link, id);
+                self.readings.insert(id, reading);
+            }
+            Err(error) => call.refuse(&mut self.link, id, &error),
+        }
+    }
+
+    /// Sends of every file being read what its stream takes; the rest when there is room again.
+    fn read_on(&mut self) {
+        let link = &mut self.link;
+        self.readings.retain(|id, reading| {
+            while link.room(*id) > pipes::READ_BYTES + 1024 {
+                let Some(data) = reading.next() else {
+                    calls::end(link, *id, Ok(()));
+                    return false;
+                };
+                calls::push(link, *id, &proto::ReadFileEvent { data, ..Default::default() });
+            }
+            true
+        });
     }
 
     fn move_bytes(&mut self, id: StreamId, source: Source) {

@@ -20,7 +20,7 @@ fn main() {
         let _told = rustix::io::write(std::io::stderr(), text);
         sandkeep_sandbox::process::exit_now(2);
     }
-    sandkeep_sandbox::process::ignore_terminal_signals();
+    sandkeep_sandbox::process::ignore_own_signals();
     let code = match rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3) {
         Ok(socket) => supervisor::Supervisor::serve(socket),
         Err(_) => 2,

@@ -9,6 +9,7 @@ mod deliver;
 mod domain;
 mod execution;
 mod hear;
+mod proxy;
 mod serve;
 mod slot;
 mod watch;
@@ -35,6 +36,7 @@ pub(crate) struct Supervisor {
     server: Link,
     incoming: BTreeMap<StreamId, Incoming>,
     bodies: hear::Bodies,
+    proxied: proxy::Proxied,
     sandbox: Option<Sandbox>,
     spec: proto::SandboxSpec,
     /// The highest fencing token seen; lower ones are refused.
@@ -63,6 +65,7 @@ impl Supervisor {
             server,
             incoming: BTreeMap::new(),
             bodies: hear::Bodies::default(),
+            proxied: proxy::Proxied::default(),
             sandbox: None,
             spec: proto::SandboxSpec::default(),
             token: 0,
@@ -83,6 +86,7 @@ impl Supervisor {
     /// One round: tell listeners, flush, sleep, deal with what came.
     fn turn(&mut self) -> Result<(), Broken> {
         self.deliver();
+        self.settle();
         self.server.flush()?;
         self.flush_agent();
         let ready = self.wait()?;
@@ -152,9 +156,14 @@ impl Supervisor {
     }
 
     fn hear_server(&mut self, event: Event) {
+        if self.pass_down(&event) {
+            return;
+        }
         match event {
             Event::Opened { id, head, .. } => {
-                self.incoming.insert(id, Incoming::new(&head));
+                if !self.pass_on(id, &head) {
+                    self.incoming.insert(id, Incoming::new(&head));
+                }
             }
             Event::Data { id, bytes } => {
                 self.server.consume(id, bytes.len());
@@ -181,6 +190,7 @@ impl Supervisor {
 
     /// Process 1 is gone, or no longer speaks our language: nothing in the sandbox lives on.
     fn sandbox_died(&mut self) {
+        self.drop_proxied();
         let Some(sandbox) = self.sandbox.take() else { return };
         let _gone = process::signal(&sandbox.agent.pidfd, Signal::KILL);
         wait_for_end(&sandbox.agent);

@@ -45,6 +45,12 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
     /// A [`Problem`]: the interpreter is missing, the sandbox has ended.
     fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>>;
 
+    /// The bytes of a plain file in it, as it is now. Links are not followed.
+    ///
+    /// # Errors
+    /// `file_unreadable`: it is not there, not a plain file, or larger than `max_bytes`.
+    fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
+
     /// Kills everything in it and returns when nothing is left.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }

@@ -231,24 +231,41 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Default action for every signal, none blocked: what a program expects at its start.
+/// Signals whose default action or delivery would disturb the agent's own faces, which end by protocol alone.
+const OURS_TO_IGNORE: [libc::c_int; 6] =
+    [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP];
+
+/// Once per supervisor: whatever the caller's parents had ignored is not, but for what our faces ignore.
+pub fn ignore_own_signals() {
+    let ignored = inherited_ignored();
+    for number in (1..=64).filter(|number| ignored & (1 << (number - 1)) != 0) {
+        // SAFETY: installing SIG_DFL runs no code; numbers that cannot be changed are refused.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    for number in OURS_TO_IGNORE {
+        // SAFETY: installing SIG_IGN runs no code of ours.
+        unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
+/// One bit per ignored signal, the lowest for signal 1.
+fn inherited_ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(u64::MAX)
+}
+
+/// Default action for every signal, none blocked: what a program expects at its start. Exec itself resets those
+/// that are handled.
 pub fn reset_signals() {
-    // SAFETY: plain libc calls on constants and a local set; failures (uncatchable numbers) do not matter.
+    // SAFETY: plain libc calls on constants and a local set; none can fail.
     unsafe {
-        for number in 1..=libc::SIGRTMAX() {
+        for number in OURS_TO_IGNORE {
             libc::signal(number, libc::SIG_DFL);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-    }
-}
-
-/// Ignores SIGPIPE and the terminal's signals: for the agent's own faces, which end by protocol alone.
-pub fn ignore_terminal_signals() {
-    for number in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP] {
-        // SAFETY: installing SIG_IGN runs no code of ours.
-        unsafe { libc::signal(number, libc::SIG_IGN) };
     }
 }
 

@@ -167,34 +167,47 @@ type Result<T> = std::result::Result<T, Error>;
 pub fn build(plan: &Plan) -> Result<()> {
     mount::make_private()?;
     let taken = Taken::from_host(plan)?;
-    // The skeleton is the root itself for host sources; for directories it only carries the workings.
+    // First the one file system that can be written, then over it the skeleton: the root itself for host sources, and
+    // the place of the workings for directories.
+    mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
+    enter(&plan.staging)?;
+    let places = places(plan)?;
+    let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
-    make_dir(".data", 0o755)?;
-    mount::tmpfs(".data", plan.disk_bytes, plan.inodes, 0o755)?;
-    let data = match &plan.source {
-        Source::Host { trees } => host_root(plan, trees).map(|()| None)?,
-        Source::Directory { .. } => Some(directory_root(&taken)?),
-    };
-    mount::pivot_here()?;
-    if let Some(data) = data {
-        make_dirs("/.data")?;
-        mount::attach(data, "/.data", Access::ReadWrite)?;
+    if let Some(workings) = &workings {
+        make_dir(".data", 0o755)?;
+        mount::attach_as_is(workings, ".data")?;
     }
-    writable_places(plan)?;
+    match &plan.source {
+        Source::Host { trees } => host_root(plan, trees)?,
+        Source::Directory { .. } => directory_root(&taken)?,
+    }
+    mount::pivot_here()?;
+    make_dirs("/dev")?;
+    for (place, tree) in &places {
+        make_dirs(place.target)?;
+        mount::attach_as_is(tree, place.target)?;
+    }
     etc(plan, &taken)?;
-    devices(&taken)?;
+    devices(plan, &taken)?;
     processes(&taken.proc)?;
     for (entry, tree, is_dir) in &taken.mounts {
         show(entry, tree, *is_dir)?;
     }
     if matches!(plan.source, Source::Host { .. }) {
-        tidy()?;
+        tidy(plan)?;
     }
     if !plan.writable {
         mount::seal("/")?;
     }
     Ok(())
+}
+
+impl Plan {
+    fn needs_overlay(&self) -> bool {
+        self.writable || matches!(self.source, Source::Directory { .. })
+    }
 }
 
 /// Trees of the host, cloned while it can still be seen.
@@ -276,8 +289,8 @@ fn overlaid(name: &str, path: &str, trees: &[(String, OwnedFd)]) -> Result<()> {
     Ok(mount::overlay(name, &lower, &upper, &work)?)
 }
 
-/// Lays an overlay over the image and makes it the current directory; returns the writable tmpfs.
-fn directory_root(taken: &Taken<'_>) -> Result<OwnedFd> {
+/// Lays an overlay over the image and makes it the current directory.
+fn directory_root(taken: &Taken<'_>) -> Result<()> {
     make_dir(".lower", 0o755)?;
     let image = taken.image.as_ref().expect("taken for every directory");
     mount::attach(image, ".lower", Access::ReadOnly)?;
@@ -285,9 +298,7 @@ fn directory_root(taken: &Taken<'_>) -> Result<OwnedFd> {
     make_dir(".data/work", 0o700)?;
     make_dir(".root", 0o755)?;
     mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
-    let data = mount::clone_tree(".data")?;
-    enter(".root")?;
-    Ok(data)
+    enter(".root")
 }
 
 fn place(tree: Option<&OwnedFd>, path: &str, target: &str) -> Result<()> {
@@ -297,33 +308,32 @@ fn place(tree: Option<&OwnedFd>, path: &str, target: &str) -> Result<()> {
     }
 }
 
-fn writable_places(plan: &Plan) -> Result<()> {
-    make_dirs("/dev")?;
+/// Makes the writable places in the current directory, and a detached view of each.
+fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
     let by_root = plan.writable && matches!(plan.source, Source::Host { .. });
-    for place in WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root)) {
-        let backing = format!("/.data/{}", place.name);
-        make_dir(&backing, place.mode)?;
+    let all = WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
+    all.map(|place| {
+        make_dir(place.name, place.mode)?;
         if place.users && plan.chown {
-            give(&backing, plan.owner)?;
+            give(place.name, plan.owner)?;
         }
-        make_dirs(place.target)?;
-        mount::bind(&backing, place.target, Access::ReadWrite)?;
-    }
-    // The binds keep the tmpfs; its own place goes, so that nothing but those directories can be reached.
-    mount::detach("/.data")?;
-    make("/.data", fs::remove_dir("/.data"))
+        Ok((place, mount::clone_tree(place.name)?))
+    })
+    .collect()
 }
 
 /// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
-fn tidy() -> Result<()> {
-    for entry in make("/", fs::read_dir("/"))?.flatten() {
-        let name = entry.file_name();
-        let path = format!("/{}", name.to_string_lossy());
-        if path.starts_with("/.lower") {
-            mount::detach(&path)?;
-        }
-        if path.starts_with("/.lower") || path == "/.empty" {
-            make(&path, fs::remove_dir(&path))?;
+fn tidy(plan: &Plan) -> Result<()> {
+    make("/.empty", fs::remove_dir("/.empty"))?;
+    if !plan.needs_overlay() {
+        return Ok(());
+    }
+    mount::detach("/.data")?;
+    make("/.data", fs::remove_dir("/.data"))?;
+    for lower in real_host_trees().iter().map(|tree| format!("/.lower-{}", &tree[1..])) {
+        if Path::new(&lower).exists() {
+            mount::detach(&lower)?;
+            make(&lower, fs::remove_dir(&lower))?;
         }
     }
     Ok(())
@@ -355,7 +365,8 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
 
-fn devices(taken: &Taken<'_>) -> Result<()> {
+fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
+    let from_image = matches!(plan.source, Source::Directory { .. });
     for (name, tree) in &taken.devices {
         let target = format!("/dev/{name}");
         write(&target, "")?;
@@ -363,7 +374,9 @@ fn devices(taken: &Taken<'_>) -> Result<()> {
     }
     for (name, to) in DEV_LINKS {
         let path = format!("/dev/{name}");
-        let _absent = fs::remove_file(&path);
+        if from_image {
+            let _absent = fs::remove_file(&path);
+        }
         make(&path, symlink(to, &path))?;
     }
     make_dirs("/dev/pts")?;
@@ -382,22 +395,25 @@ pub fn own_processes() -> Result<()> {
 fn processes(proc: &OwnedFd) -> Result<()> {
     make_dirs("/proc")?;
     mount::attach_as_is(proc, "/proc")?;
+    // Kernels differ in which of these they have.
     for name in PROC_MASKED_FILES {
-        let target = format!("/proc/{name}");
-        if Path::new(&target).exists() {
-            mount::bind_device("/dev/null", &target)?;
-        }
+        if_there(mount::bind_device("/dev/null", &format!("/proc/{name}")))?;
     }
-    for name in PROC_MASKED_DIRS.iter().filter(|name| Path::new("/proc").join(name).is_dir()) {
-        mount::tmpfs(&format!("/proc/{name}"), 0, 1, 0o555)?;
+    for name in PROC_MASKED_DIRS {
+        if_there(mount::tmpfs(&format!("/proc/{name}"), 0, 1, 0o555))?;
     }
     for name in PROC_READ_ONLY {
         let target = format!("/proc/{name}");
-        if Path::new(&target).exists() {
-            mount::bind(&target, &target, Access::ReadOnly)?;
-        }
+        if_there(mount::bind(&target, &target, Access::ReadOnly))?;
     }
     Ok(())
+}
+
+fn if_there(result: mount::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.errno() == rustix::io::Errno::NOENT => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
@@ -426,11 +442,14 @@ fn make_dirs(path: &str) -> Result<()> {
 }
 
 fn write(path: &str, text: &str) -> Result<()> {
-    // An image may have a link or anything else there; what is written is always a fresh plain file.
-    let _absent = fs::remove_file(path);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
-    make(path, options.open(path).and_then(|mut file| file.write_all(text.as_bytes())))
+    options.write(true).create_new(true).mode(0o644);
+    let file = options.open(path).or_else(|error| match error.kind() {
+        // An image may have a link or anything else there; what is written is always a fresh plain file.
+        std::io::ErrorKind::AlreadyExists => fs::remove_file(path).and_then(|()| options.open(path)),
+        _ => Err(error),
+    });
+    make(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
 }
 
 fn give(path: &str, (uid, gid): (u32, u32)) -> Result<()> {

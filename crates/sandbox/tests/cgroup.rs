@@ -340,8 +340,7 @@ fn a_child_without_privileges_enters_through_open_files() {
         if pid == 0 {
             // SAFETY: as above.
             unsafe {
-                let dropped =
-                    libc::setresgid(65533, 65533, 65533) == 0 && libc::setresuid(65533, 65533, 65533) == 0;
+                let dropped = become_user(65533);
                 let unified = domain.unified_procs_fd();
                 let entered = unified.is_none_or(|fd| enter::enter(&[fd]).is_ok())
                     && enter::enter(domain.procs_fds()).is_ok();

@@ -47,6 +47,7 @@ pub(crate) struct Start {
 /// A step that failed before the code could run, as it travels over the report pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    Files,
     Group,
     Session,
     Namespace,
@@ -60,7 +61,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
+        Self::Files,
         Self::Group,
         Self::Session,
         Self::Namespace,
@@ -76,6 +78,7 @@ impl Step {
     /// What the protocol calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Files => "files",
             Self::Group => "group",
             Self::Session => "session",
             Self::Namespace => "namespace",

@@ -1,10 +1,8 @@
 //! From a request to a running process.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::io::Errno;
 use sandkeep_protocol::agent as proto;
@@ -15,6 +13,7 @@ use sandkeep_sandbox::seccomp;
 
 use super::Prepared;
 use super::child::{Failure, Identity, Start, Step, become_code};
+use super::files;
 use super::pipes::{self, Input};
 use super::running::{ReturnChannel, Running, event};
 use crate::{clock, init};
@@ -42,7 +41,7 @@ pub(crate) fn spawn(
     last_end_ns: u64,
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
-    let directory = write_files(&request).map_err(|error| at(Step::Descriptors)(as_errno(&error)))?;
+    let directory = write_files(&request, prepared.many_ids).map_err(at(Step::Files))?;
     let (group, groups) = split_groups(&request, descriptors);
     let program = program(&request)?;
     let (stdio, result_theirs, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
@@ -115,23 +114,17 @@ pub(crate) fn not_runnable(failure: &Failure) -> proto::SpawnEvent {
     event(spawn_event::Event::NotRunnable(Box::new(not_runnable)))
 }
 
-/// Writes the request's files below a directory of its own; returns it, if there were any.
-fn write_files(request: &proto::SpawnRequest) -> std::io::Result<Option<String>> {
-    if request.files.is_empty() {
-        return Ok(None);
-    }
-    let base = format!("{FILES}/{}", request.execution_id);
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&base)?;
+/// Writes the request's files; returns the directory of those that go after it, if there are any.
+fn write_files(request: &proto::SpawnRequest, change_ids: bool) -> Result<Option<String>, Errno> {
+    let own = format!("{FILES}/{}", request.execution_id);
+    let user = change_ids.then_some((request.uid, request.gid));
     for file in &request.files {
-        if let Some(parent) = Path::new(&file.path).parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-        }
-        let mode = if file.mode == 0 { 0o644 } else { file.mode };
-        let mut options = fs::OpenOptions::new();
-        let mut opened = options.write(true).create_new(true).mode(mode).open(&file.path)?;
-        opened.write_all(&file.data)?;
+        // What is ours to run is the agent's, and what is given to the code is the code's.
+        let owner = if file.path.starts_with(FILES) { None } else { user };
+        files::write(&file.path, file.mode, &file.data, owner)?;
     }
-    Ok(Some(base))
+    let any = request.files.iter().any(|file| file.path.starts_with(&own));
+    Ok(any.then_some(own))
 }
 
 /// The directory to be cloned into, if one came, and the files to be written to.
@@ -218,8 +211,4 @@ fn rlimits(request: &proto::SpawnRequest) -> Rlimits {
         data: some(given.data_bytes),
         ..Rlimits::default()
     }
-}
-
-fn as_errno(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -12,7 +12,7 @@ use rustix::net::{
 use sandkeep_protocol::mux::Side;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
-use sandkeep_sandbox::cgroup::{Controllers, Group, GroupLimits, Layout, Pool};
+use sandkeep_sandbox::cgroup::{Controllers, Domain, Group, GroupLimits, Layout, Pool};
 use sandkeep_sandbox::idmap::{self, AGENT_ID, IdMap, USER_ID, Writer};
 use sandkeep_sandbox::mount::{self, Access};
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
@@ -30,6 +30,8 @@ pub(crate) struct Sandbox {
     pub(crate) agent: process::Child,
     /// `None` where this host gives us no control groups.
     pub(crate) group: Option<Group>,
+    /// Made ready while process 1 was busy.
+    pub(crate) first_domain: Option<Domain>,
     /// A directory on the writable file system, to see how full it is.
     pub(crate) disk: OwnedFd,
     pub(crate) limits: proto::SandboxLimits,
@@ -50,7 +52,7 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
     Box::new(proto::Problem { code: code.to_owned(), message: message.into(), ..Default::default() })
 }
 
-/// Builds the sandbox. `server` is closed in the sandbox's process.
+/// Builds the sandbox.
 ///
 /// # Errors
 /// What could not be had; nothing is left behind.
@@ -62,18 +64,23 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         .map_err(|error| failed("cannot lock a slot", &error))?
         .ok_or_else(|| problem("no_slot", "every slot for a sandbox on this host is taken"))?;
     let ids = choose_ids(spec, &slot);
-    let Claimed { group, controllers, no_groups } = claim_group(spec, &limits, &slot, &ids)?;
+    let layout = Layout::detect();
+    let grouped = !matches!(layout, Layout::None { .. });
+    // In a version 2 tree process 1 is born into its leaf; elsewhere groups are claimed while it builds.
+    let early = matches!(layout, Layout::V2(_) | Layout::Hybrid { .. })
+        .then(|| claim_group(spec, &layout, &slot, &ids))
+        .transpose()?;
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
     let birth = Birth {
         plan: plan(spec, &limits, &ids, dev),
         ids: ids.clone(),
-        nested: group.is_none(),
+        nested: !grouped,
         root_trees: root_trees(spec, dev),
         dev,
     };
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(|error| failed("cannot make a socket pair", &error))?;
-    let leaf = group.as_ref().and_then(Group::agent_leaf);
+    let leaf = early.as_ref().and_then(Group::agent_leaf);
     let agent = match process::fork(Namespaces::SANDBOX, leaf).map_err(|errno| namespaces_refused(&errno))? {
         Fork::Child => {
             drop(ours);
@@ -82,13 +89,35 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         Fork::Parent(agent) => agent,
     };
     drop(theirs);
-    let raised = raise(spec, &ids, &agent, &ours, dev);
-    let ready = raised.inspect_err(|_| {
+    let raised = send_off(spec, &ids, &agent, &ours, dev).and_then(|()| {
+        let group = match early {
+            Some(group) => Some(group),
+            None if grouped => Some(claim_group(spec, &layout, &slot, &ids)?),
+            None => None,
+        };
+        let first_domain = group.as_ref().and_then(|group| group.domain(0, None).ok());
+        Ok((group, first_domain, wait_ready(&ours)?))
+    });
+    let (group, first_domain, ready) = raised.inspect_err(|_| {
         let _gone = process::signal(&agent.pidfd, rustix::process::Signal::KILL);
     })?;
     let link = Link::new(ours, Side::Upper).map_err(|error| failed("cannot use the socket pair", &error))?;
-    let Ready { disk, landlock_abi } = ready;
-    Ok(Sandbox { link, agent, group, disk, limits, ids, slot, controllers, no_groups, landlock_abi })
+    Ok(Sandbox {
+        link,
+        agent,
+        group,
+        first_domain,
+        disk: ready.disk,
+        limits,
+        ids,
+        slot,
+        controllers: layout.controllers(),
+        no_groups: match layout {
+            Layout::None { cause, remedy } => Some((cause, remedy)),
+            Layout::V1(_) | Layout::V2(_) | Layout::Hybrid { .. } => None,
+        },
+        landlock_abi: ready.landlock_abi,
+    })
 }
 
 fn namespaces_refused(errno: &rustix::io::Errno) -> Problem {
@@ -124,44 +153,29 @@ fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> IdMap {
     }
 }
 
-struct Claimed {
-    group: Option<Group>,
-    controllers: Controllers,
-    no_groups: Option<(String, String)>,
-}
-
 fn claim_group(
     spec: &proto::SandboxSpec,
-    limits: &proto::SandboxLimits,
+    layout: &Layout,
     slot: &Slot,
     ids: &IdMap,
-) -> Result<Claimed, Problem> {
-    let layout = Layout::detect();
-    if let Layout::None { cause, remedy } = &layout {
-        let (cause, remedy) = (cause.clone(), remedy.clone());
-        let controllers = Controllers::default();
-        return Ok(Claimed { group: None, controllers, no_groups: Some((cause, remedy)) });
-    }
+) -> Result<Group, Problem> {
+    let limits = spec.limits.as_option().cloned().unwrap_or_default();
     let some = |value: u64| (value > 0).then_some(value);
     let held = GroupLimits {
         memory: some(limits.memory_bytes),
         cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
         processes: (limits.processes > 0).then_some(limits.processes),
     };
-    let claimed = Pool::open(&layout, some(spec.ceiling_bytes)).and_then(|pool| {
+    let claimed = Pool::open(layout, some(spec.ceiling_bytes)).and_then(|pool| {
         let mut group = pool.claim(slot.number, &held)?;
         if let Some(agent) = ids.outside_uid(ids.agent_id()).filter(|_| ids.writer == Writer::Direct) {
             group.admit(agent)?;
         }
         Ok(group)
     });
-    match claimed {
-        Ok(group) => Ok(Claimed { group: Some(group), controllers: layout.controllers(), no_groups: None }),
-        Err(error) => {
-            let cause = chain(&error);
-            Err(problem("sandbox_failed", format!("cannot prepare control groups: {cause}")))
-        }
-    }
+    claimed.map_err(|error| {
+        problem("sandbox_failed", format!("cannot prepare control groups: {}", chain(&error)))
+    })
 }
 
 fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, dev: bool) -> Plan {
@@ -199,14 +213,14 @@ struct Ready {
     landlock_abi: u32,
 }
 
-/// Gives the newborn its ids and what only we can prepare, and waits until it stands.
-fn raise(
+/// Gives the newborn its ids and what only we can prepare.
+fn send_off(
     spec: &proto::SandboxSpec,
     ids: &IdMap,
     agent: &process::Child,
     socket: &OwnedFd,
     dev: bool,
-) -> Result<Ready, Problem> {
+) -> Result<(), Problem> {
     ids.write(agent.pid).map_err(|error| problem("sandbox_failed", format!("cannot map ids: {error}")))?;
     let trees = translated_trees(spec, ids, agent, dev)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
@@ -222,8 +236,8 @@ fn raise(
         return Err(problem("mount_refused", "too many mounts"));
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(&mask)], &mut control, SendFlags::NOSIGNAL)
-        .map_err(|errno| problem("sandbox_failed", format!("process 1 is gone: {errno}")))?;
-    wait_ready(socket)
+        .map(|_| ())
+        .map_err(|errno| problem("sandbox_failed", format!("process 1 is gone: {errno}")))
 }
 
 /// Trees with ids translated, in the order in which process 1 expects them: those of the root, then the mounts.

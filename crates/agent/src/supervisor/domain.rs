@@ -53,7 +53,8 @@ impl Domain {
     /// Kills every process in it, frozen or not. False when there is no handle on it (yet).
     pub(crate) fn kill(&self) -> bool {
         match self {
-            Self::Group(group) => group.kill().is_ok(),
+            // A group that was killed has to be made anew, and one that is empty stays so: nothing is left to fork.
+            Self::Group(group) => group.is_empty().is_ok_and(|empty| empty) || group.kill().is_ok(),
             Self::Namespace(Namespace { init: Some((_, pidfd)), .. }) => {
                 sandkeep_sandbox::process::signal(pidfd, Signal::KILL).is_ok()
             }

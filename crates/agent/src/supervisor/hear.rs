@@ -30,6 +30,9 @@ pub(super) struct Bodies(HashMap<StreamId, Decoder>);
 
 impl Supervisor {
     pub(super) fn agent_said(&mut self, event: Event) {
+        if self.pass_up(&event) {
+            return;
+        }
         match event {
             Event::Data { id, bytes } => {
                 if let Some(sandbox) = &mut self.sandbox {

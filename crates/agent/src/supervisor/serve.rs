@@ -99,7 +99,9 @@ impl Supervisor {
         let spec = request.spec.into_option().unwrap_or_default();
         let outcome = match boot::boot(&spec) {
             Err(problem) => Outcome::Problem(problem),
-            Ok(sandbox) => {
+            Ok(mut sandbox) => {
+                self.idle_domains
+                    .extend(sandbox.first_domain.take().map(|domain| (0, Domain::Group(Box::new(domain)))));
                 let booted = proto::Booted {
                     enforcement: watch::enforcement(&sandbox),
                     agent_pid: u32::try_from(sandbox.agent.pid.as_raw_nonzero().get()).unwrap_or(0),

@@ -110,6 +110,8 @@ pub mod routes {
         pub const CLOSE_INPUT: &str = "/sandkeep.agent.v1.Agent/CloseInput";
         /// ListChanged: streams responses.
         pub const LIST_CHANGED: &str = "/sandkeep.agent.v1.Agent/ListChanged";
+        /// ReadFile: streams responses.
+        pub const READ_FILE: &str = "/sandkeep.agent.v1.Agent/ReadFile";
         /// Ping: unary.
         pub const PING: &str = "/sandkeep.agent.v1.Agent/Ping";
     }

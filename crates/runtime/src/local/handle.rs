@@ -6,7 +6,8 @@ use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::id::SandboxId;
 use sandkeep_core::sandbox::Profile;
-use sandkeep_protocol::routes::supervisor as routes;
+use sandkeep_protocol::agent as inner;
+use sandkeep_protocol::routes::{agent as agent_routes, supervisor as routes};
 use sandkeep_protocol::supervisor as proto;
 
 use super::connection::{Answers, Connection};
@@ -97,6 +98,18 @@ impl Sandbox for Handle {
 
     fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>> {
         Box::pin(self.begin(spec))
+    }
+
+    fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>> {
+        Box::pin(async move {
+            let request = inner::ReadFileRequest { path: path.to_owned(), max_bytes, ..Default::default() };
+            let mut answers = self.held.connection.stream(agent_routes::READ_FILE, &request)?;
+            let mut bytes = Vec::new();
+            while let Some(piece) = answers.next::<inner::ReadFileEvent>().await? {
+                bytes.extend(piece.data);
+            }
+            Ok(bytes)
+        })
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -4,7 +4,9 @@
 #![expect(unsafe_code, reason = "children are made with clone3 and use bare system calls")]
 
 use std::{
-    io, ptr,
+    io,
+    os::fd::AsFd as _,
+    ptr,
     time::{Duration, Instant},
 };
 
@@ -500,6 +502,94 @@ fn an_out_of_memory_kill_ends_the_whole_domain() {
         other.kill_and_wait().unwrap();
         assert!(killed(wait(bystander)));
     });
+}
+
+/// On a tree mounted as systemd does (`nsdelegate`), nothing is cloned out of a cgroup namespace. A namespace made
+/// together with the agent would have the supervisor's group as its root, which is elsewhere. So the agent has none,
+/// and each execution makes its own when it is where it belongs.
+#[test]
+fn a_cgroup_namespace_is_made_by_the_execution_itself() {
+    each_layout(|pool| {
+        let claimed = Claimed::new(pool, 18, GroupLimits::default());
+        let Some(leaf) = claimed.group().agent_leaf() else { return };
+        let domain = claimed.group().domain(0, None).unwrap();
+        // SAFETY: the children make system calls only and leave by _exit.
+        let agent = unsafe { enter::fork_into(Some(leaf), 0) }.unwrap();
+        if agent == 0 {
+            // SAFETY: as above.
+            unsafe {
+                match enter::fork_into(domain.clone_into(), 0) {
+                    Ok(0) => {
+                        let entered = enter::enter(domain.procs_fds()).is_ok();
+                        let shut_in =
+                            entered && libc::unshare(libc::CLONE_NEWCGROUP) == 0 && sees_only_roots();
+                        libc::_exit(i32::from(!shut_in))
+                    }
+                    Ok(execution) => {
+                        let mut status = 0;
+                        libc::waitpid(execution, &raw mut status, 0);
+                        libc::_exit(libc::WEXITSTATUS(status))
+                    }
+                    Err(e) => libc::_exit(e.raw_os_error().unwrap_or(4)),
+                }
+            }
+        }
+        assert_eq!(wait(agent), 0);
+    });
+}
+
+/// The reason for the test above: the namespace is made with the agent, by a supervisor in a login session.
+#[test]
+fn a_cgroup_namespace_made_with_the_agent_shuts_it_in() {
+    const CLONE_NEWCGROUP: u64 = 0x0200_0000;
+    let Layout::V2(v2) = Layout::detect() else {
+        println!("SKIPPED: a wall of version 2; tests/v2/run has such a machine");
+        return;
+    };
+    let delegates = std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("nsdelegate");
+    if v2.base != v2.mount || !delegates {
+        println!("SKIPPED: needs root and a tree mounted with nsdelegate");
+        return;
+    }
+    each_layout(|pool| {
+        let claimed = Claimed::new(pool, 19, GroupLimits::default());
+        let domain = claimed.group().domain(0, None).unwrap();
+        let session = v2.mount.join("sandkeep-test-session");
+        std::fs::create_dir_all(&session).unwrap();
+        let place = std::fs::File::open(&session).unwrap();
+        // SAFETY: the children make system calls only and leave by _exit.
+        let supervisor = unsafe { enter::fork_into(Some(place.as_fd()), 0) }.unwrap();
+        if supervisor == 0 {
+            // SAFETY: as above.
+            unsafe {
+                let agent = enter::fork_into(claimed.group().agent_leaf(), CLONE_NEWCGROUP).unwrap_or(-1);
+                if agent == 0 {
+                    let refused =
+                        enter::fork_into(domain.clone_into(), 0).err().and_then(|e| e.raw_os_error());
+                    libc::_exit(refused.unwrap_or(0));
+                }
+                let mut status = 0;
+                libc::waitpid(agent, &raw mut status, 0);
+                libc::_exit(libc::WEXITSTATUS(status))
+            }
+        }
+        assert_eq!(libc::WEXITSTATUS(wait(supervisor)), libc::ENOENT);
+        std::fs::remove_dir(&session).unwrap();
+    });
+}
+
+/// Whether no tree in which sandboxes have groups shows this process where its group is. No allocation.
+fn sees_only_roots() -> bool {
+    let flags = rustix::fs::OFlags::RDONLY;
+    let Ok(file) = rustix::fs::open(c"/proc/self/cgroup", flags, rustix::fs::Mode::empty()) else {
+        return false;
+    };
+    let mut buffer = [0u8; 4096];
+    let length = rustix::io::read(&file, &mut buffer).unwrap_or(0);
+    let text = &buffer[..length];
+    length > 0
+        && !text.windows(8).any(|part| part == b"sandkeep")
+        && !text.windows(2).any(|part| part == b"..")
 }
 
 /// What a program started by `systemd-run --user --scope -p Delegate=yes` finds: a group of its own with

@@ -5,6 +5,7 @@
 //! supervisor sees the socket close, however we end.
 
 mod args;
+mod bring;
 mod collect;
 mod follow;
 mod input;
@@ -16,11 +17,12 @@ mod summary;
 mod words;
 mod writer;
 
-use sandkeep_core::code::{ErrorCode, Problem};
-use sandkeep_core::execution::ExecutionResult;
+use sandkeep_core::code::ErrorCode;
+use sandkeep_core::execution::{ExecutionResult, exit};
 use sandkeep_runtime::{Driver as _, Sandbox};
 
 pub(crate) use args::Args;
+use bring::Destination;
 use follow::{Followed, Follower};
 use input::Input;
 use interrupt::Interrupts;
@@ -33,6 +35,7 @@ use crate::out::{self, Stop};
 
 pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
     let request = request::build(&args)?;
+    let results = args.out.as_deref().map(Destination::open).transpose()?;
     let driver = host::driver(args.state_dir.as_ref())?;
     let mut interrupts = Interrupts::listen()?;
     let sandbox = tokio::select! {
@@ -40,7 +43,7 @@ pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
         // Dropping the attempt leaves nothing behind.
         () = interrupts.next() => return finish(&args, &request, &result::cancelled(&request, host::now()), &Written::default()),
     };
-    let outcome = inside(&args, &request, sandbox.as_ref(), &mut interrupts).await;
+    let outcome = inside(&args, &request, results.as_ref(), sandbox.as_ref(), &mut interrupts).await;
     sandbox.stop().await;
     let (verdict, written) = outcome?;
     finish(&args, &request, &verdict, &written)
@@ -49,6 +52,7 @@ pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
 async fn inside(
     args: &Args,
     request: &Request,
+    results: Option<&Destination>,
     sandbox: &dyn Sandbox,
     interrupts: &mut Interrupts,
 ) -> Result<(Verdict, Written), Stop> {
@@ -59,12 +63,19 @@ async fn inside(
     };
     let writer = (!args.json).then(Writer::start);
     let input = request.input.clone().map(Input::start);
-    let follower = Follower::new(running, interrupts, request.execution.limits.output, writer, input);
+    let follower = Follower::new(running, &mut *interrupts, request.execution.limits.output, writer, input);
     let Followed { collected, ended, written, output_failed } = follower.follow().await;
     if let Some(error) = output_failed {
         return Err(error.into());
     }
-    let verdict = result::verdict(request, sandbox.enforcement(), collected, ended, host::now());
+    let mut verdict = result::verdict(request, sandbox.enforcement(), collected, ended, host::now());
+    if let Some(to) = results {
+        let listed = (&verdict.result.artifacts, verdict.result.artifacts_truncated);
+        let complete = bring::bring(sandbox, listed.0, listed.1, to, interrupts).await;
+        if !complete && verdict.status == 0 {
+            verdict.status = exit::OURS;
+        }
+    }
     Ok((verdict, written))
 }
 
@@ -98,13 +109,7 @@ fn return_value(result: &ExecutionResult, written: &Written) -> Result<(), Stop>
 /// Errors of ours; what the code raised it has written itself.
 fn error(result: &ExecutionResult) {
     let Some(error) = &result.error else { return };
-    if error.name.parse::<ErrorCode>().is_ok() {
-        let problem = Problem {
-            code: error.name.parse().unwrap_or(ErrorCode::Internal),
-            message: error.message.clone(),
-            value: None,
-            expected: None,
-        };
-        out::note(&problem.to_string());
+    if let Ok(code) = error.name.parse::<ErrorCode>() {
+        out::note(&format!("{code}: {}", error.message));
     }
 }

@@ -41,7 +41,8 @@ impl Default for Rlimits {
         Self {
             nofile: 4096,
             nproc: None,
-            core: 0,
+            // Not 0: a kernel that pipes dumps to a program heeds no limit but 1, which it reads as "never" (fs/coredump.c).
+            core: 1,
             fsize: None,
             data: None,
             stack: None,

@@ -1,6 +1,8 @@
 //! What each step on the way of a sandbox through its control groups costs here. A measurement, not a check:
 //! `cargo test --release -p sandkeep-sandbox --test cgroup_costs -- --ignored --nocapture`.
 #![expect(unsafe_code, reason = "children are made with clone3")]
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     os::fd::AsFd,

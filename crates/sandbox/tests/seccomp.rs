@@ -426,3 +426,17 @@ fn real_programs_work() {
         }
     }
 }
+
+#[test]
+fn core_dumps_stay_off_and_may_be_asked_about() {
+    let prlimit = |pid: u64, resource: u64, new: u64| {
+        sandkeep_sandbox::seccomp::decision_on(Arch::X86_64, 302, [pid, resource, new, 0, 0, 0])
+    };
+    assert_eq!(prlimit(0, 7, 0x7fff_0000), Action::Allow, "other limits may be set");
+    assert_eq!(prlimit(0, 4, 0), Action::Allow, "and this one asked for");
+    assert_eq!(prlimit(0, 4, 0x7fff_0000), Action::Refuse);
+    assert_eq!(prlimit(0, 4, 0x1_0000_0000), Action::Refuse, "a pointer whose low half is null is not null");
+    assert_eq!(prlimit(1, 7, 0), Action::Refuse, "not of others");
+    let setrlimit = |resource: u64| sandkeep_sandbox::seccomp::decision_on(Arch::X86_64, 160, [resource, 1, 0, 0, 0, 0]);
+    assert_eq!((setrlimit(4), setrlimit(7)), (Action::Refuse, Action::Allow));
+}

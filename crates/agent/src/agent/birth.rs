@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -85,7 +85,11 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<Prepare
     let userns = grow_up(birth)?;
     let (fence, abi) = fence(&birth.plan);
     let disk = open_directory("/tmp").map_err(step("open the writable file system"))?;
-    ready(socket, abi, &disk).map_err(step("answer"))?;
+    // Opened here, it shows this sandbox's segments to whoever reads it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let shared = rustix::fs::open("/proc/sysvipc/shm", flags, rustix::fs::Mode::empty());
+    let shared = shared.map_err(step("open the list of shared segments"))?;
+    ready(socket, abi, &[disk.as_fd(), shared.as_fd()]).map_err(step("answer"))?;
     let profile = if birth.dev { seccomp::Profile::Dev } else { seccomp::Profile::Strict };
     // Made now, so that no child has to.
     let _filter = seccomp::program(profile);
@@ -136,12 +140,11 @@ fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, rustix::fs::Mode::empty())
 }
 
-fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
+fn ready(socket: &OwnedFd, abi: u32, descriptors: &[BorrowedFd<'_>; 2]) -> rustix::io::Result<()> {
     let text = format!("ready {abi}");
-    let descriptors = [disk.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for one");
+    assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "space for two");
     sendmsg(socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL).map(|_| ())
 }
 

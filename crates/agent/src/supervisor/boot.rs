@@ -34,6 +34,8 @@ pub(crate) struct Sandbox {
     pub(crate) first_domain: Option<Domain>,
     /// A directory on the writable file system, to see how full it is.
     pub(crate) disk: OwnedFd,
+    /// The sandbox's list of System V segments.
+    pub(crate) segments: OwnedFd,
     pub(crate) limits: proto::SandboxLimits,
     pub(crate) ids: IdMap,
     pub(crate) slot: Slot,
@@ -108,6 +110,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         group,
         first_domain,
         disk: ready.disk,
+        segments: ready.segments,
         limits,
         ids,
         slot,
@@ -210,6 +213,7 @@ const STAGING: &str = "/tmp";
 /// What process 1 hands over once it stands.
 struct Ready {
     disk: OwnedFd,
+    segments: OwnedFd,
     landlock_abi: u32,
 }
 
@@ -260,11 +264,24 @@ fn translated_trees(
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &spec.mounts {
+        refuse_roots_own(shown)?;
         let translated =
             userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
         trees.push(translated.ok().and_then(|map| mount::id_mapped(&shown.source, &map).ok()));
     }
     Ok(trees)
+}
+
+/// The code's files in a writable tree belong to the tree's owner. A set-uid program that belongs to root must not be
+/// made that way, for others on the host to run.
+fn refuse_roots_own(shown: &proto::Mount) -> Result<(), Problem> {
+    if shown.read_only || userns::owner(&shown.source).is_ok_and(|(uid, _)| uid != 0) {
+        return Ok(());
+    }
+    let text = format!("{} belongs to root, and what code writes there would too", shown.source);
+    let mut problem = problem("mount_refused", text);
+    problem.expected = Some("a directory of an ordinary user (chown it), or a read-only mount".to_owned());
+    Err(problem)
 }
 
 /// Host paths of the root whose ids are worth translating.
@@ -285,12 +302,14 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
     if !matches!(woken, Ok(1..)) {
         return Err(problem("sandbox_failed", "process 1 did not become ready"));
     }
-    let (said, mut descriptors) = crate::agent::hear(socket).map_err(|errno| {
+    let (said, descriptors) = crate::agent::hear(socket).map_err(|errno| {
         problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}"))
     })?;
     let text = String::from_utf8_lossy(&said);
-    match (text.strip_prefix("ready "), descriptors.pop()) {
-        (Some(abi), Some(disk)) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
+    match (text.strip_prefix("ready "), <[OwnedFd; 2]>::try_from(descriptors)) {
+        (Some(abi), Ok([disk, segments])) => {
+            Ok(Ready { disk, segments, landlock_abi: abi.trim().parse().unwrap_or(0) })
+        }
         _ if text.is_empty() => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
         _ => Err(problem("sandbox_failed", text.into_owned())),
     }

@@ -162,6 +162,7 @@ impl Writer {
         if condition.mask != u32::MAX {
             self.put(op::AND, condition.mask);
         }
-        self.put(op::LOAD, OFFSET_ARGS + 8 * u32::from(condition.argument))
+        let half = if condition.upper { 4 } else { 0 };
+        self.put(op::LOAD, OFFSET_ARGS + 8 * u32::from(condition.argument) + half)
     }
 }

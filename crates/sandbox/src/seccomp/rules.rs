@@ -4,8 +4,8 @@
 //! are declared `int`, `unsigned int`, `pid_t` or `umode_t` in the kernel, which drops the upper half of the
 //! register before it looks (for `clone`, whose flags are `unsigned long`, `lower_32_bits` does). So conditions
 //! compare the low 32 bits and no more: comparing all 64 would let `ioctl(fd, TIOCSTI | 1 << 32)`
-//! pass a "not TIOCSTI", and pointers cannot be looked at in a filter at all. A rule for an argument that the
-//! kernel takes in full needs a second condition for the upper half, which this module has no use for yet.
+//! pass a "not TIOCSTI", and what pointers point to cannot be looked at in a filter at all. An argument that the
+//! kernel takes in full needs a second condition for its upper half: so far that is one pointer, asked whether it is null.
 
 /// A call allowed for some arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub enum Rule {
     /// A call whose first argument is a process: only 0, the caller. An agent with the same uid may live next to the
     /// code. Costs `pthread_setaffinity_np` and `pthread_setschedparam`, which name a thread by id and get `EPERM`.
     OnSelf,
+    /// `prlimit64` on oneself, and not to set the size of core dumps: where the kernel pipes them to a program of the
+    /// host's, every limit but the 1 that we set would feed that program, which runs as root, with the code's memory.
+    OwnLimitsButCore,
+    /// `setrlimit`, likewise.
+    LimitsButCore,
     /// `setpriority(PRIO_PROCESS, 0, ..)` only: what `nice` does.
     PriorityOfSelf,
     /// `ioprio_set(IOPRIO_WHO_PROCESS, 0, ..)` only: what `ionice` does for itself and the command it starts.
@@ -42,7 +47,9 @@ pub type Clause = &'static [Condition];
 pub struct Condition {
     /// Which argument, 0..=5.
     pub argument: u8,
-    /// Bits of its low half that count.
+    /// Its upper half rather than its low one.
+    pub upper: bool,
+    /// Bits of that half that count.
     pub mask: u32,
     /// What these bits must be.
     pub values: Values,
@@ -60,11 +67,15 @@ pub enum Values {
 const EVERY_BIT: u32 = u32::MAX;
 
 const fn among(argument: u8, mask: u32, values: &'static [u32]) -> Condition {
-    Condition { argument, mask, values: Values::Among(values) }
+    Condition { argument, upper: false, mask, values: Values::Among(values) }
 }
 
 const fn outside(argument: u8, values: &'static [u32]) -> Condition {
-    Condition { argument, mask: EVERY_BIT, values: Values::Outside(values) }
+    Condition { argument, upper: false, mask: EVERY_BIT, values: Values::Outside(values) }
+}
+
+const fn upper_half_is_zero(argument: u8) -> Condition {
+    Condition { argument, upper: true, mask: EVERY_BIT, values: Values::Among(&[0]) }
 }
 
 /// `CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}`. `CLONE_NEWTIME` (0x80) is part of the exit signal in `clone`.
@@ -84,6 +95,7 @@ const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const TIOCSETD: u32 = 0x5423;
 const PR_SCHED_CORE: u32 = 62;
+const RLIMIT_CORE: u32 = 4;
 const PRIO_PROCESS: u32 = 0;
 const IOPRIO_WHO_PROCESS: u32 = 1;
 const S_IFMT: u32 = 0o170_000;
@@ -106,6 +118,12 @@ const ORDINARY_SOCKET: Clauses = &[
 const NO_TERMINAL_INJECTION: Clauses = &[&[outside(1, &[TIOCSTI, TIOCLINUX, TIOCSETD])]];
 const NO_CORE_SCHEDULING: Clauses = &[&[outside(0, &[PR_SCHED_CORE])]];
 const ON_SELF: Clauses = &[&[among(0, EVERY_BIT, &[0])]];
+const OWN_LIMITS_BUT_CORE: Clauses = &[
+    &[among(0, EVERY_BIT, &[0]), outside(1, &[RLIMIT_CORE])],
+    // No new limit: only asked for.
+    &[among(0, EVERY_BIT, &[0]), among(2, EVERY_BIT, &[0]), upper_half_is_zero(2)],
+];
+const LIMITS_BUT_CORE: Clauses = &[&[outside(0, &[RLIMIT_CORE])]];
 const PRIORITY_OF_SELF: Clauses = &[&[among(0, EVERY_BIT, &[PRIO_PROCESS]), among(1, EVERY_BIT, &[0])]];
 const IO_PRIORITY_OF_SELF: Clauses =
     &[&[among(0, EVERY_BIT, &[IOPRIO_WHO_PROCESS]), among(1, EVERY_BIT, &[0])]];
@@ -123,6 +141,8 @@ impl Rule {
             Self::NoTerminalInjection => NO_TERMINAL_INJECTION,
             Self::NoCoreScheduling => NO_CORE_SCHEDULING,
             Self::OnSelf => ON_SELF,
+            Self::OwnLimitsButCore => OWN_LIMITS_BUT_CORE,
+            Self::LimitsButCore => LIMITS_BUT_CORE,
             Self::PriorityOfSelf => PRIORITY_OF_SELF,
             Self::IoPriorityOfSelf => IO_PRIORITY_OF_SELF,
             Self::NoDeviceMknod => NO_DEVICE_MKNOD,
@@ -143,7 +163,7 @@ impl Condition {
             clippy::cast_possible_truncation,
             reason = "the kernel truncates too: see the module's essay"
         )]
-        let value = args[usize::from(self.argument)] as u32 & self.mask;
+        let value = (args[usize::from(self.argument)] >> if self.upper { 32 } else { 0 }) as u32 & self.mask;
         match self.values {
             Values::Among(list) => list.contains(&value),
             Values::Outside(list) => !list.contains(&value),

@@ -4,6 +4,7 @@ mod connection;
 mod convert;
 mod embed;
 mod handle;
+pub mod probe;
 mod resolve;
 mod state;
 

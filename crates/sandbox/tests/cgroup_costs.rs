@@ -66,14 +66,14 @@ fn costs() {
     time("pooled domain", 50, now, |round| drop(groups[round].domain(0, None).unwrap()));
     let mut domain = groups[0].domain(0, None).unwrap();
     time("renew domain", 100, now, |_| groups[0].renew(&mut domain, None).unwrap());
-    time("usage", 100, now, |_| drop(domain.usage().unwrap()));
-    time("is_empty", 100, now, |_| drop(domain.is_empty().unwrap()));
-    time("oom_kills", 100, now, |_| drop(domain.oom_kills().unwrap()));
+    time("usage", 100, now, |_| _ = domain.usage().unwrap());
+    time("is_empty", 100, now, |_| _ = domain.is_empty().unwrap());
+    time("oom_kills", 100, now, |_| _ = domain.oom_kills().unwrap());
     time("kill an empty domain, renew it", 100, now, |_| {
         domain.kill().unwrap();
         groups[0].renew(&mut domain, None).unwrap();
     });
-    time("first oom_watch", 1, now, |_| drop(domain.oom_watch().unwrap().is_some()));
+    time("first oom_watch", 1, now, |_| _ = domain.oom_watch().unwrap().is_some());
     let none: [std::os::fd::OwnedFd; 0] = [];
     for (name, rounds, gap) in [("back to back", 200, now), ("every 30 ms", 60, Duration::from_millis(30))] {
         time(&format!("fork and wait, no group, {name}"), rounds, gap, |_| pass(None, &none));

@@ -80,7 +80,7 @@ fn a_sweep_kills_only_what_it_can_lock() {
 fn a_fork_bomb_is_killed_whole() {
     each_layout(|pool| {
         let claimed = Claimed::new(
-            &pool,
+            pool,
             14,
             GroupLimits { processes: Some(200), cpu_millis: Some(500), memory: Some(128 * MIB) },
         );

@@ -1,5 +1,4 @@
 //! Which trees are found on hosts of every kind, from trees of plain files. Runs as any user, anywhere.
-#![expect(clippy::print_stdout, reason = "skips are told to whoever reads the test's output")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{

@@ -8,6 +8,8 @@
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
 mod completions;
+mod config;
+mod doctor;
 mod explain;
 mod host;
 mod out;
@@ -37,6 +39,8 @@ Try it:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Doctor(doctor::Args),
+    Config(config::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -47,6 +51,9 @@ impl Command {
     fn wants_json(&self) -> bool {
         match self {
             Command::Run(args) => args.json,
+            Command::Doctor(args) => args.json,
+            Command::Config(args) => args.wants_json(),
+            Command::Bench(args) => args.wants_json(),
             Command::Version(args) => args.json,
             Command::Explain(_) | Command::Completions(_) => false,
         }
@@ -56,6 +63,8 @@ impl Command {
     async fn execute(self) -> Result<u8, Stop> {
         match self {
             Command::Run(args) => run::execute(*args).await,
+            Command::Doctor(args) => doctor::execute(&args).await,
+            Command::Config(args) => config::execute(&args),
             Command::Explain(args) => explain::execute(&args),
             Command::Completions(args) => completions::execute(&args),
             Command::Version(args) => version::execute(&args),

@@ -10,7 +10,7 @@ mod collect;
 mod follow;
 mod input;
 mod interrupt;
-mod request;
+pub(crate) mod request;
 mod result;
 mod returned;
 mod summary;
@@ -21,7 +21,7 @@ use sandkeep_core::code::ErrorCode;
 use sandkeep_core::execution::{ExecutionResult, exit};
 use sandkeep_runtime::{Driver as _, Sandbox};
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, LimitArgs};
 use bring::Destination;
 use follow::{Followed, Follower};
 use input::Input;

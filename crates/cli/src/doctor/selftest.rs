@@ -1,0 +1,220 @@
+//! `--self-test`: small programs that run into each limit. What is said to be kept is seen to be kept, on the host
+//! of whoever asks, which may be unlike any that we have.
+
+use sandkeep_core::code::Problem;
+use sandkeep_core::cpu::CpuMillis;
+use sandkeep_core::duration::Span;
+use sandkeep_core::enforcement::{Enforcement, Level};
+use sandkeep_core::execution::{ExecutionState, Work, conclude};
+use sandkeep_core::limits::{LimitKind, LimitsRequest};
+use sandkeep_core::size::ByteSize;
+use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Stdin, User};
+use sandkeep_runtime::local::Local;
+use sandkeep_runtime::{Driver as _, Sandbox};
+use serde::Serialize;
+
+use super::sandbox_spec;
+use crate::host;
+
+/// One limit, tried.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) limit: LimitKind,
+    pub(super) outcome: Outcome,
+    /// What happened to the program.
+    pub(super) seen: String,
+}
+
+/// How a trial went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// The limit held.
+    Held,
+    /// It did not.
+    Failed,
+    /// Nothing keeps it here, as `doctor` says anyway.
+    NotTried,
+}
+
+impl Outcome {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Held => "held",
+            Outcome::Failed => "FAILED",
+            Outcome::NotTried => "not tried",
+        }
+    }
+}
+
+/// A program that runs into a limit, and what shows that it held.
+struct Case {
+    limit: LimitKind,
+    /// For bash, with what every host has.
+    program: &'static str,
+    asks: LimitsRequest,
+    holds: fn(&Seen) -> bool,
+}
+
+/// What is looked at.
+#[derive(Debug)]
+struct Seen {
+    ended: Box<Ended>,
+    output: Vec<u8>,
+}
+
+impl Seen {
+    fn is_end(&self, state: ExecutionState, limit: Option<LimitKind>) -> bool {
+        let end = conclude(&self.ended.facts);
+        (end.state, end.limit) == (state, limit)
+    }
+
+    fn exit_code(&self) -> Option<u8> {
+        conclude(&self.ended.facts).exit_code()
+    }
+
+    fn cpu_ms(&self) -> Option<u64> {
+        Some(self.ended.metrics.cpu_user_ms? + self.ended.metrics.cpu_system_ms?)
+    }
+
+    /// The number on the last whole line of output.
+    fn last_number(&self) -> Option<u32> {
+        String::from_utf8_lossy(&self.output).lines().last()?.trim().parse().ok()
+    }
+
+    fn summary(&self) -> String {
+        let end = conclude(&self.ended.facts);
+        let mut parts = vec![end.state.to_string()];
+        parts.extend(end.limit.map(|limit| format!("limit {limit}")));
+        parts.extend(end.exit_code().map(|code| format!("exit {code}")));
+        parts.extend(self.cpu_ms().map(|ms| format!("{ms} ms of processor")));
+        parts.push(format!("{} bytes of output", self.ended.stdout_bytes));
+        parts.join(", ")
+    }
+}
+
+const NOTHING: LimitsRequest = LimitsRequest {
+    memory: None,
+    cpu: None,
+    processes: None,
+    disk: None,
+    inodes: None,
+    timeout: Some(Span::from_secs(20)),
+    output: None,
+    output_kill: None,
+    open_files: None,
+};
+/// The processor test burns for this long, of which it may have [`CPU_SHARE`].
+const CPU_WALL: Span = Span::from_millis(1_000);
+const CPU_SHARE: Option<CpuMillis> = CpuMillis::from_millis(200);
+/// A fifth of a second, and what the kernel lets pass between two looks of its scheduler.
+const CPU_MOST_MS: u64 = 400;
+
+fn cases() -> [Case; 7] {
+    [
+        Case {
+            limit: LimitKind::Timeout,
+            program: "(setsid sleep 60 &) ; sleep 60",
+            asks: LimitsRequest { timeout: Some(Span::from_millis(300)), ..NOTHING },
+            holds: |seen| seen.is_end(ExecutionState::TimedOut, Some(LimitKind::Timeout)),
+        },
+        Case {
+            limit: LimitKind::Memory,
+            // A line that never ends is kept in memory whole.
+            program: "tail -n 1 /dev/zero",
+            asks: LimitsRequest { memory: Some(ByteSize::from_mib(32)), ..NOTHING },
+            // Killed, or refused more by its own resource limit, which `tail` tells with 1.
+            holds: |seen| {
+                seen.is_end(ExecutionState::Failed, Some(LimitKind::Memory)) || seen.exit_code() == Some(1)
+            },
+        },
+        Case {
+            limit: LimitKind::Cpu,
+            program: "while :; do :; done",
+            asks: LimitsRequest { cpu: CPU_SHARE, timeout: Some(CPU_WALL), ..NOTHING },
+            holds: |seen| seen.cpu_ms().is_some_and(|ms| ms <= CPU_MOST_MS),
+        },
+        Case {
+            limit: LimitKind::Processes,
+            program: "n=0; while [ $n -lt 64 ] && sleep 60 & do n=$((n+1)); echo $n; done 2>/dev/null",
+            asks: LimitsRequest { processes: Some(16), timeout: Some(Span::from_secs(2)), ..NOTHING },
+            holds: |seen| seen.last_number().is_some_and(|started| started <= 17),
+        },
+        Case {
+            limit: LimitKind::Disk,
+            program: "head -c 8M /dev/zero > /tmp/file 2>/dev/null || exit 9",
+            asks: LimitsRequest { disk: Some(ByteSize::from_mib(2)), ..NOTHING },
+            holds: |seen| seen.exit_code() == Some(9),
+        },
+        Case {
+            limit: LimitKind::Inodes,
+            program: "for n in {1..1000}; do : > /tmp/$n || exit 9; done 2>/dev/null",
+            asks: LimitsRequest { inodes: Some(256), ..NOTHING },
+            holds: |seen| seen.exit_code() == Some(9),
+        },
+        Case {
+            limit: LimitKind::Output,
+            program: "head -c 10M /dev/zero",
+            asks: LimitsRequest { output_kill: Some(ByteSize::from_kib(64)), ..NOTHING },
+            holds: |seen| seen.is_end(ExecutionState::Failed, Some(LimitKind::Output)),
+        },
+    ]
+}
+
+/// Runs every program in a sandbox of its own.
+///
+/// # Errors
+/// A sandbox that could not be made or was lost: one was made just before.
+pub(super) async fn run(driver: &Local, enforcement: &Enforcement) -> Result<Vec<Trial>, Problem> {
+    let mut trials = Vec::new();
+    for case in cases() {
+        trials.push(if enforcement.level(case.limit) == Level::None {
+            let seen = "nothing keeps it here".to_owned();
+            Trial { limit: case.limit, outcome: Outcome::NotTried, seen }
+        } else {
+            try_one(driver, &case).await?
+        });
+    }
+    Ok(trials)
+}
+
+async fn try_one(driver: &Local, case: &Case) -> Result<Trial, Problem> {
+    let spec = sandbox_spec(&case.asks)?;
+    let sandbox = driver.create(&spec).await?;
+    let seen = watch(sandbox.as_ref(), case, spec.limits).await;
+    sandbox.stop().await;
+    let seen = seen?;
+    let outcome = if (case.holds)(&seen) { Outcome::Held } else { Outcome::Failed };
+    Ok(Trial { limit: case.limit, outcome, seen: seen.summary() })
+}
+
+async fn watch(
+    sandbox: &dyn Sandbox,
+    case: &Case,
+    limits: sandkeep_core::limits::Limits,
+) -> Result<Seen, Problem> {
+    let argv = ["bash", "-c", case.program].map(str::to_owned).to_vec();
+    let execution = ExecutionSpec {
+        id: host::execution_id()?,
+        token: 1,
+        work: Work::Command { argv },
+        env: std::collections::BTreeMap::new(),
+        cwd: None,
+        user: User::User,
+        stdin: Stdin::Empty,
+        merge_stderr: false,
+        limits,
+        files: Vec::new(),
+        artifacts: false,
+    };
+    let mut running = sandbox.start(&execution).await?;
+    let mut output = Vec::new();
+    loop {
+        match running.next().await? {
+            Some(Event::Ended(ended)) => return Ok(Seen { ended, output }),
+            Some(Event::Output { bytes, .. }) => output.extend(bytes),
+            Some(Event::Started | Event::Gap { .. }) => {}
+            None => return Err(host::failed("a test of a limit", &"its end was not told")),
+        }
+    }
+}

@@ -7,10 +7,12 @@
 pub(crate) mod birth;
 pub(crate) mod changed;
 pub(crate) mod child;
+pub(crate) mod envd;
 pub(crate) mod files;
 pub(crate) mod pipes;
 pub(crate) mod running;
 pub(crate) mod spawn;
+pub(crate) mod voice;
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -29,6 +31,7 @@ use crate::calls::{self, Incoming};
 use crate::clock;
 use crate::link::{Broken, Link};
 use running::{Running, Source};
+use voice::Voice;
 
 /// Most trees that the supervisor hands to a newborn.
 pub(crate) const MOST_TREES: usize = 64;
@@ -101,6 +104,13 @@ pub(crate) struct Agent {
     last_end_ns: u64,
 }
 
+/// What a sleep was ended by.
+struct Ready {
+    link: PollFlags,
+    children: bool,
+    sources: Vec<(StreamId, Source)>,
+}
+
 impl Agent {
     /// Serves until the supervisor is gone.
     pub(crate) fn serve(socket: OwnedFd, prepared: Prepared) -> Broken {
@@ -125,7 +135,7 @@ impl Agent {
     /// One round: flush, sleep until something happens, deal with it.
     fn turn(&mut self) -> Result<(), Broken> {
         self.link.flush()?;
-        let (link_ready, children_ready, ready) = self.wait()?;
+        let Ready { link: link_ready, children: children_ready, sources } = self.wait()?;
         if link_ready.contains(PollFlags::IN) || link_ready.contains(PollFlags::HUP) {
             self.link.receive()?;
         }
@@ -135,7 +145,7 @@ impl Agent {
         while let Some((event, descriptors)) = self.link.next_event()? {
             self.heard(event, descriptors);
         }
-        for (id, source) in ready {
+        for (id, source) in sources {
             self.move_bytes(id, source);
         }
         if children_ready {
@@ -146,7 +156,7 @@ impl Agent {
         Ok(())
     }
 
-    fn wait(&self) -> Result<(PollFlags, bool, Vec<(StreamId, Source)>), Broken> {
+    fn wait(&self) -> Result<Ready, Broken> {
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.link.fd(), self.link.interest()),
             PollFd::new(&self.children, PollFlags::IN),
@@ -169,8 +179,8 @@ impl Agent {
             Err(errno) => return Err(Broken::Socket(errno)),
         }
         let ready = fds[2..].iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty());
-        let ready = ready.map(|(_, source)| source).collect();
-        Ok((fds[0].revents(), !fds[1].revents().is_empty(), ready))
+        let sources = ready.map(|(_, source)| source).collect();
+        Ok(Ready { link: fds[0].revents(), children: !fds[1].revents().is_empty(), sources })
     }
 
     fn heard(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
@@ -205,6 +215,10 @@ impl Agent {
     }
 
     fn called(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+        if call.path.starts_with("/process.") {
+            self.process_called(id, call, descriptors);
+            return;
+        }
         match call.path.as_str() {
             routes::SPAWN => self.spawn(id, call, descriptors),
             routes::SIGNAL => {
@@ -229,7 +243,7 @@ impl Agent {
             routes::READ_FILE => self.read_file(id, call),
             routes::PING => {
                 let executions = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-                let response = proto::PingResponse { executions, ..Default::default() };
+                let response = proto::PingResponse { executions };
                 call.answer(&mut self.link, id, Ok(response));
             }
             path => {
@@ -245,20 +259,32 @@ impl Agent {
             Err(error) => return call.refuse(&mut self.link, id, &error),
         };
         call.begin(&mut self.link, id);
-        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns) {
+        self.launch(id, request, descriptors, Voice::Own, None);
+    }
+
+    /// Starts a process whose story is told on `id`, which has its reply.
+    fn launch(
+        &mut self,
+        id: StreamId,
+        request: proto::SpawnRequest,
+        descriptors: Vec<OwnedFd>,
+        voice: Voice,
+        described: Option<envd::Described>,
+    ) {
+        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, (voice, described)) {
             Ok(running) => {
                 self.running.insert(id, running);
             }
             Err(failure) => {
-                calls::push(&mut self.link, id, &spawn::not_runnable(&failure));
-                calls::end(&mut self.link, id, Ok(()));
+                let outcome = voice.not_runnable(&mut self.link, id, failure);
+                calls::end(&mut self.link, id, outcome);
             }
         }
     }
 
     fn signal(&mut self, request: &proto::SignalRequest) -> Result<proto::SignalResponse, ConnectError> {
         let signalled = self.named(&request.execution_id)?.signal(request.signal);
-        Ok(proto::SignalResponse { signalled, ..Default::default() })
+        Ok(proto::SignalResponse { signalled })
     }
 
     fn named(&mut self, execution_id: &str) -> Result<&mut Running, ConnectError> {
@@ -269,7 +295,7 @@ impl Agent {
     }
 
     fn list_changed(&mut self, id: StreamId, call: &Incoming) {
-        let looker = call.message().and_then(|request| changed::Looker::start(request));
+        let looker = call.message().and_then(changed::Looker::start);
         match looker {
             Ok(looker) => {
                 call.begin(&mut self.link, id);
@@ -305,7 +331,7 @@ impl Agent {
                     calls::end(link, *id, Ok(()));
                     return false;
                 };
-                calls::push(link, *id, &proto::ReadFileEvent { data, ..Default::default() });
+                calls::push(link, *id, &proto::ReadFileEvent { data });
             }
             true
         });
@@ -342,8 +368,8 @@ impl Agent {
         for id in done {
             if let Some(running) = self.running.remove(&id) {
                 self.last_end_ns = clock::file_time_ns();
-                running.clean_up();
-                calls::end(&mut self.link, id, Ok(()));
+                let outcome = running.clean_up();
+                calls::end(&mut self.link, id, outcome);
             }
         }
     }

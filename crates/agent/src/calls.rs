@@ -18,8 +18,11 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 40 << 20;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) path: String,
+    /// As its head said, or binary.
+    pub(crate) content_type: String,
     /// Whether bodies are envelopes.
     pub(crate) streaming: bool,
+    headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
@@ -34,6 +37,8 @@ impl Incoming {
         Self {
             path: head.path.clone(),
             streaming: content_type.starts_with("application/connect+"),
+            content_type: content_type.to_owned(),
+            headers: head.headers.clone(),
             body: Vec::new(),
         }
     }
@@ -53,8 +58,20 @@ impl Incoming {
     /// `invalid_argument` for what cannot be read.
     pub(crate) fn message<M: Message>(&self) -> Result<M, ConnectError> {
         let invalid = |text: String| ConnectError::new(envelope::Code::InvalidArgument, text);
-        let bytes = if self.streaming { self.single_envelope()? } else { self.body.clone() };
-        M::decode_from_slice(&bytes).map_err(|error| invalid(error.to_string()))
+        M::decode_from_slice(&self.only_message()?).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// The bytes of the request's one message.
+    ///
+    /// # Errors
+    /// `invalid_argument` when it holds none.
+    pub(crate) fn only_message(&self) -> Result<Vec<u8>, ConnectError> {
+        if self.streaming { self.single_envelope() } else { Ok(self.body.clone()) }
+    }
+
+    /// Whether the header `name` is `1`.
+    pub(crate) fn asks(&self, name: &str) -> bool {
+        self.headers.iter().any(|(header, value)| header == name && value == "1")
     }
 
     fn single_envelope(&self) -> Result<Vec<u8>, ConnectError> {

@@ -63,7 +63,9 @@ fn main() {
                         Event::Output { stream, bytes, .. } => {
                             println!("{stream:?} {}", String::from_utf8_lossy(&bytes));
                         }
-                        other => println!("{other:?}"),
+                        other @ (Event::Started | Event::Gap { .. } | Event::Ended(_)) => {
+                            println!("{other:?}")
+                        }
                     }
                 }
             }

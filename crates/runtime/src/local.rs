@@ -55,7 +55,6 @@ impl Local {
         let request = proto::BootRequest {
             spec: buffa::MessageField::some(convert::sandbox_spec(spec, &self.config, self.slot_hint())),
             token: spec.token,
-            ..Default::default()
         };
         let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await?;
         match answer.outcome {

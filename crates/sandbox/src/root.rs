@@ -444,11 +444,11 @@ fn make_dirs(path: &str) -> Result<()> {
 fn write(path: &str, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
-    let file = options.open(path).or_else(|error| match error.kind() {
+    let mut file = options.open(path);
+    if file.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
         // An image may have a link or anything else there; what is written is always a fresh plain file.
-        std::io::ErrorKind::AlreadyExists => fs::remove_file(path).and_then(|()| options.open(path)),
-        _ => Err(error),
-    });
+        file = fs::remove_file(path).and_then(|()| options.open(path));
+    }
     make(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
 }
 

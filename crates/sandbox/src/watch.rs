@@ -57,7 +57,7 @@ pub fn sample(pids: &[i32]) -> Sample {
     sum
 }
 
-/// /proc counts time in USER_HZ, which is 100 on every Linux we run on.
+/// /proc counts time in `USER_HZ`, which is 100 on every Linux we run on.
 const TICK_US: u64 = 10_000;
 
 fn children(pid: i32) -> Vec<i32> {

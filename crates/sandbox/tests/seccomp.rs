@@ -437,6 +437,7 @@ fn core_dumps_stay_off_and_may_be_asked_about() {
     assert_eq!(prlimit(0, 4, 0x7fff_0000), Action::Refuse);
     assert_eq!(prlimit(0, 4, 0x1_0000_0000), Action::Refuse, "a pointer whose low half is null is not null");
     assert_eq!(prlimit(1, 7, 0), Action::Refuse, "not of others");
-    let setrlimit = |resource: u64| sandkeep_sandbox::seccomp::decision_on(Arch::X86_64, 160, [resource, 1, 0, 0, 0, 0]);
+    let setrlimit =
+        |resource: u64| sandkeep_sandbox::seccomp::decision_on(Arch::X86_64, 160, [resource, 1, 0, 0, 0, 0]);
     assert_eq!((setrlimit(4), setrlimit(7)), (Action::Refuse, Action::Allow));
 }

@@ -86,8 +86,7 @@ fn work(request: &proto::ListChangedRequest, out: &OwnedFd) {
     for root in &request.roots {
         walk.tree(root);
     }
-    let event =
-        proto::ListChangedEvent { files: walk.files, truncated: walk.truncated, ..Default::default() };
+    let event = proto::ListChangedEvent { files: walk.files, truncated: walk.truncated };
     let mut bytes = Vec::new();
     envelope::encode_message(&mut bytes, &buffa::Message::encode_to_vec(&event));
     let mut rest = bytes.as_slice();
@@ -176,7 +175,6 @@ impl Walk<'_> {
             mode: stat.st_mode & 0o7777,
             modified_at_unix_ns: changed,
             sha256,
-            ..Default::default()
         });
     }
 }

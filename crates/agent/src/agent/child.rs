@@ -39,7 +39,6 @@ pub(crate) struct Start {
     pub(crate) rlimits: Rlimits,
     /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
     pub(crate) userns: Option<OwnedFd>,
-    pub(crate) profile: seccomp::Profile,
     /// Do not begin before the file systems' clock shows a time later than this, in nanoseconds since 1970.
     pub(crate) not_before_unix_ns: u64,
 }

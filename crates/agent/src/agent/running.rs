@@ -4,15 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal};
-use sandkeep_protocol::agent as proto;
-use sandkeep_protocol::agent::__buffa::oneof::{exited::How, spawn_event};
+use sandkeep_protocol::envelope::ConnectError;
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_sandbox::process::{self, Ended, Status};
 
 use super::child::Failure;
+use super::envd::Described;
 use super::pipes::{self, Input, READ_BYTES, Read};
-use crate::calls;
-use crate::clock;
+use super::voice::{Pipe, Voice};
 use crate::init;
 use crate::link::Link;
 
@@ -32,6 +31,12 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) execution_id: String,
+    /// Who listens.
+    pub(crate) voice: Voice,
+    /// What the process service shows of it, if it was started there.
+    pub(crate) described: Option<Described>,
+    /// What keeps the call from ending well.
+    pub(crate) refused: Option<ConnectError>,
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
     /// Carries a [`Failure`]; its end without one means that the code runs.
@@ -86,12 +91,12 @@ impl Running {
         match source {
             Source::Report => self.read_report(link, id),
             Source::Stdout => {
-                if !forward(&mut self.stdout, proto::Stream::STREAM_STDOUT, link, id) {
+                if !forward(&mut self.stdout, self.voice, Pipe::Stdout, link, id) {
                     self.stdout = None;
                 }
             }
             Source::Stderr => {
-                if !forward(&mut self.stderr, proto::Stream::STREAM_STDERR, link, id) {
+                if !forward(&mut self.stderr, self.voice, Pipe::Stderr, link, id) {
                     self.stderr = None;
                 }
             }
@@ -113,18 +118,12 @@ impl Running {
             Read::Bytes(got) => {
                 if let Some(failure) = Failure::decode(&bytes[..got]) {
                     self.failed = true;
-                    calls::push(link, id, &super::spawn::not_runnable(&failure));
+                    self.refused = self.voice.not_runnable(link, id, failure).err();
                 }
             }
             Read::End => {
                 let pid = u32::try_from(self.pid.as_raw_nonzero().get()).unwrap_or(0);
-                let started = proto::Started {
-                    pid,
-                    at_unix_ms: clock::unix_ms(),
-                    changes_after_unix_ns: self.changes_after_unix_ns,
-                    ..Default::default()
-                };
-                calls::push(link, id, &event(spawn_event::Event::Started(Box::new(started))));
+                self.voice.started(link, id, pid, self.changes_after_unix_ns);
             }
         }
         self.report = None;
@@ -144,10 +143,9 @@ impl Running {
             Read::End => {
                 channel.pipe = None;
                 let data = if channel.too_large { Vec::new() } else { std::mem::take(&mut channel.bytes) };
-                if !data.is_empty() || channel.too_large {
-                    let value =
-                        proto::ReturnValue { data, too_large: channel.too_large, ..Default::default() };
-                    calls::push(link, id, &event(spawn_event::Event::ReturnValue(Box::new(value))));
+                let too_large = channel.too_large;
+                if !data.is_empty() || too_large {
+                    self.voice.returned(link, id, data, too_large);
                 }
             }
         }
@@ -166,22 +164,7 @@ impl Running {
             None => ended.status,
             Some(report) => said_by_init(&report),
         };
-        let how = match status {
-            Status::Exited(code) => How::Code(code),
-            Status::Signalled(signal) => How::Signal(signal),
-        };
-        let usage = proto::Usage {
-            cpu_user_us: ended.cpu_user_us,
-            cpu_system_us: ended.cpu_system_us,
-            ..Default::default()
-        };
-        let exited = proto::Exited {
-            how: Some(how),
-            usage: buffa::MessageField::some(usage),
-            at_unix_ms: clock::unix_ms(),
-            ..Default::default()
-        };
-        calls::push(link, id, &event(spawn_event::Event::Exited(Box::new(exited))));
+        self.voice.exited(link, id, &ended, status);
     }
 
     /// Nothing more will come.
@@ -218,19 +201,21 @@ impl Running {
     /// Kills what is left of an execution that nobody wants any more.
     pub(crate) fn abandon(self) {
         let _gone = process::signal(&self.pidfd, Signal::KILL);
-        self.clean_up();
+        let _unheard = self.clean_up();
     }
 
-    pub(crate) fn clean_up(self) {
+    /// Removes its files; says how its call ends.
+    pub(crate) fn clean_up(self) -> Result<(), ConnectError> {
         if let Some(directory) = &self.directory {
             // The sandbox's own memory holds it; what cannot be removed goes with the sandbox.
             let _left = std::fs::remove_dir_all(directory);
         }
+        self.refused.map_or(Ok(()), Err)
     }
 }
 
 /// Reads one buffer and passes it on; false at the end of the stream.
-fn forward(pipe: &mut Option<OwnedFd>, stream: proto::Stream, link: &mut Link, id: StreamId) -> bool {
+fn forward(pipe: &mut Option<OwnedFd>, voice: Voice, which: Pipe, link: &mut Link, id: StreamId) -> bool {
     let Some(fd) = pipe else { return true };
     let mut data = vec![0; READ_BYTES];
     match pipes::read(fd, &mut data) {
@@ -238,8 +223,7 @@ fn forward(pipe: &mut Option<OwnedFd>, stream: proto::Stream, link: &mut Link, i
         Read::End => false,
         Read::Bytes(got) => {
             data.truncate(got);
-            let output = proto::Output { stream: stream.into(), data, ..Default::default() };
-            calls::push(link, id, &event(spawn_event::Event::Output(Box::new(output))));
+            voice.output(link, id, which, data);
             true
         }
     }
@@ -252,8 +236,4 @@ fn said_by_init(report: &OwnedFd) -> Status {
         // It was killed before it could say, and the code with it.
         Read::Later | Read::End => Status::Signalled(9),
     }
-}
-
-pub(super) fn event(event: spawn_event::Event) -> proto::SpawnEvent {
-    proto::SpawnEvent { event: Some(event), ..Default::default() }
 }

@@ -6,16 +6,17 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::io::Errno;
 use sandkeep_protocol::agent as proto;
-use sandkeep_protocol::agent::__buffa::oneof::spawn_event;
 use sandkeep_sandbox::process::{self, Fork, Namespaces, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::seccomp;
 
 use super::Prepared;
 use super::child::{Failure, Identity, Start, Step, become_code};
+use super::envd::Described;
 use super::files;
 use super::pipes::{self, Input};
-use super::running::{ReturnChannel, Running, event};
+use super::running::{ReturnChannel, Running};
+use super::voice::Voice;
 use crate::{clock, init};
 
 /// Where the files of executions live: the agent's, readable by all.
@@ -39,6 +40,7 @@ pub(crate) fn spawn(
     descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
     last_end_ns: u64,
+    (voice, described): (Voice, Option<Described>),
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
     let directory = write_files(&request, prepared.many_ids).map_err(at(Step::Files))?;
@@ -59,7 +61,6 @@ pub(crate) fn spawn(
         result: result_theirs,
         groups,
         rlimits: rlimits(&request),
-        profile: prepared.profile,
         userns: match &prepared.userns {
             Some(userns) => Some(userns.try_clone().map_err(|_| at(Step::Namespace)(Errno::MFILE))?),
             None => None,
@@ -91,6 +92,9 @@ pub(crate) fn spawn(
     let Fork::Parent(child) = forked.map_err(at(Step::Exec))? else { unreachable!("children never return") };
     Ok(Running {
         execution_id: request.execution_id,
+        voice,
+        described,
+        refused: None,
         pid: child.pid,
         pidfd: child.pidfd,
         report: Some(report),
@@ -104,14 +108,6 @@ pub(crate) fn spawn(
         exited: false,
         directory,
     })
-}
-
-/// The event for a failure to start.
-pub(crate) fn not_runnable(failure: &Failure) -> proto::SpawnEvent {
-    let stage = failure.step.name().to_owned();
-    let not_runnable =
-        proto::NotRunnable { errno: failure.errno.raw_os_error(), stage, ..Default::default() };
-    event(spawn_event::Event::NotRunnable(Box::new(not_runnable)))
 }
 
 /// Writes the request's files; returns the directory of those that go after it, if there are any.

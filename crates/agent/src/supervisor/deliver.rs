@@ -55,16 +55,11 @@ fn next(log: &OutputLog, offset: &mut u64) -> Option<Event> {
                 Stream::Stderr => proto::Stream::STREAM_STDERR,
             };
             let data = bytes.to_vec();
-            Some(Event::Output(Box::new(proto::Output {
-                offset: at,
-                stream: stream.into(),
-                data,
-                ..Default::default()
-            })))
+            Some(Event::Output(Box::new(proto::Output { offset: at, stream: stream.into(), data })))
         }
         Piece::Gap { from, to } => {
             *offset = to;
-            Some(Event::Gap(Box::new(proto::Gap { from, to, ..Default::default() })))
+            Some(Event::Gap(Box::new(proto::Gap { from, to })))
         }
         Piece::End => None,
     }
@@ -79,6 +74,6 @@ fn finish(link: &mut Link, execution: &Execution, tail: &Tail) -> bool {
 }
 
 fn tell(link: &mut Link, tail: &Tail, event: Event) {
-    let message = proto::Event { event: Some(event), ..Default::default() };
+    let message = proto::Event { event: Some(event) };
     calls::push(link, tail.stream, &message);
 }

@@ -100,7 +100,7 @@ impl Supervisor {
                     domain.started(agent, started.pid);
                 }
                 let (pid, at_unix_ms) = (started.pid, started.at_unix_ms);
-                execution.started = Some(proto::Started { pid, at_unix_ms, ..Default::default() });
+                execution.started = Some(proto::Started { pid, at_unix_ms });
                 if matches!(execution.phase, Phase::Starting) {
                     execution.phase = Phase::Running;
                 }
@@ -125,8 +125,7 @@ impl Supervisor {
                 execution.end.return_value = (!value.too_large).then_some(value.data);
             }
             spawn_event::Event::NotRunnable(why) => {
-                let not_runnable =
-                    proto::NotRunnable { errno: why.errno, stage: why.stage, ..Default::default() };
+                let not_runnable = proto::NotRunnable { errno: why.errno, stage: why.stage };
                 execution.end.not_runnable = buffa::MessageField::some(not_runnable);
             }
             spawn_event::Event::Exited(exited) => ended(execution, &exited),
@@ -162,7 +161,6 @@ impl Supervisor {
             max_bytes: execution.request.artifact_max_bytes,
             hash: true,
             since_unix_ns: execution.changes_after_unix_ns,
-            ..Default::default()
         };
         execution.phase = Phase::Looking;
         let Some(sandbox) = &mut self.sandbox else { return self.conclude(execution_id) };
@@ -220,6 +218,6 @@ fn changed(execution: &mut Execution, event: inner::ListChangedEvent) {
             return;
         }
         let (path, size_bytes, sha256) = (file.path, file.size_bytes, file.sha256);
-        execution.end.artifacts.push(proto::Artifact { path, size_bytes, sha256, ..Default::default() });
+        execution.end.artifacts.push(proto::Artifact { path, size_bytes, sha256 });
     }
 }

@@ -47,11 +47,7 @@ impl Supervisor {
             }
             routes::LIST => {
                 let executions = self.executions.values().map(Execution::status).collect();
-                call.answer(
-                    &mut self.server,
-                    id,
-                    Ok(proto::ListResponse { executions, ..Default::default() }),
-                );
+                call.answer(&mut self.server, id, Ok(proto::ListResponse { executions }));
             }
             routes::CANCEL => {
                 let outcome = call.message().and_then(|request| self.cancel(&request));
@@ -87,7 +83,6 @@ impl Supervisor {
             start_time: watch::own_start_time(),
             incarnation: self.spec.incarnation,
             sandbox_id: self.spec.sandbox_id.clone(),
-            ..Default::default()
         })
     }
 
@@ -118,7 +113,7 @@ impl Supervisor {
                 Outcome::Booted(Box::new(booted))
             }
         };
-        Ok(proto::BootResponse { outcome: Some(outcome), ..Default::default() })
+        Ok(proto::BootResponse { outcome: Some(outcome) })
     }
 
     /// Refuses commands for another incarnation and from servers that were fenced off.
@@ -185,7 +180,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn take_domain(&mut self, limits: &proto::ExecutionLimits) -> Answer<(u32, Domain)> {
+    pub(super) fn take_domain(&mut self, limits: &proto::ExecutionLimits) -> Answer<(u32, Domain)> {
         let unavailable = |what: &dyn std::fmt::Display| {
             ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"))
         };
@@ -272,17 +267,14 @@ impl Supervisor {
         } else {
             execution.kill(Killed::Cancelled)
         };
-        Ok(proto::CancelResponse { cancelled, ..Default::default() })
+        Ok(proto::CancelResponse { cancelled })
     }
 
     fn send_input(&mut self, request: proto::SendInputRequest) -> Answer<proto::SendInputResponse> {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let (execution_id, data) = (request.execution_id, request.data);
-        self.tell_agent(
-            agent_routes::INPUT,
-            &inner::InputRequest { execution_id, data, ..Default::default() },
-        );
+        self.tell_agent(agent_routes::INPUT, &inner::InputRequest { execution_id, data });
         Ok(proto::SendInputResponse::default())
     }
 
@@ -290,10 +282,7 @@ impl Supervisor {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let execution_id = request.execution_id.clone();
-        self.tell_agent(
-            agent_routes::CLOSE_INPUT,
-            &inner::CloseInputRequest { execution_id, ..Default::default() },
-        );
+        self.tell_agent(agent_routes::CLOSE_INPUT, &inner::CloseInputRequest { execution_id });
         Ok(proto::CloseInputResponse::default())
     }
 
@@ -332,7 +321,6 @@ fn spawn_request(
         path: file.path.clone(),
         mode: file.mode,
         data: file.data.clone(),
-        ..Default::default()
     };
     inner::SpawnRequest {
         execution_id: request.execution_id.clone(),
@@ -351,6 +339,5 @@ fn spawn_request(
         wants_return_value: request.return_value_max_bytes > 0,
         return_value_max_bytes: request.return_value_max_bytes,
         watch_changes: !request.artifact_roots.is_empty(),
-        ..Default::default()
     }
 }

@@ -147,7 +147,6 @@ pub(super) fn enforcement(sandbox: &Sandbox) -> Vec<proto::Enforcement> {
             level: level.into(),
             cause: if held { String::new() } else { cause.clone() },
             remedy: if held { String::new() } else { remedy.clone() },
-            ..Default::default()
         }
     };
     levels.into_iter().map(entry).collect()
@@ -170,7 +169,6 @@ pub(super) fn rlimits(
         processes: if no_groups && processes > 0 { processes + OWN_PROCESSES } else { 0 },
         file_bytes: if no_groups { all.disk_bytes.max(memory) } else { 0 },
         data_bytes: if no_groups { memory } else { 0 },
-        ..Default::default()
     }
 }
 

@@ -233,11 +233,7 @@ impl Shared {
     /// Reads and writes until the socket ends, then tells every call.
     async fn pump(self: Arc<Self>) {
         let mut buffer = vec![0; RECEIVE_BYTES];
-        loop {
-            let blocked = match self.write_all() {
-                Ok(blocked) => blocked,
-                Err(()) => break,
-            };
+        while let Ok(blocked) = self.write_all() {
             let done = tokio::select! {
                 read = self.read(&mut buffer) => read,
                 () = self.wake.notified() => Ok(()),

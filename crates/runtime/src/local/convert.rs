@@ -21,15 +21,12 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
     };
     let kind = match &spec.root {
         Root::Host => root::Kind::Host(Box::default()),
-        Root::Directory(path) => {
-            root::Kind::Directory(Box::new(proto::DirectoryRoot { path: path.clone(), ..Default::default() }))
-        }
+        Root::Directory(path) => root::Kind::Directory(Box::new(proto::DirectoryRoot { path: path.clone() })),
     };
     let mount = |mount: &crate::driver::Mount| proto::Mount {
         source: mount.source.clone(),
         target: mount.target.clone(),
         read_only: !mount.writable,
-        ..Default::default()
     };
     let limits = proto::SandboxLimits {
         memory_bytes: spec.limits.memory.bytes(),
@@ -37,13 +34,12 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
         processes: spec.limits.processes,
         disk_bytes: effective_disk_bytes(spec),
         inodes: spec.limits.inodes,
-        ..Default::default()
     };
     proto::SandboxSpec {
         sandbox_id: spec.id.to_string(),
         incarnation: spec.incarnation,
         profile: profile.into(),
-        root: buffa::MessageField::some(proto::Root { kind: Some(kind), ..Default::default() }),
+        root: buffa::MessageField::some(proto::Root { kind: Some(kind) }),
         mounts: spec.mounts.iter().map(mount).collect(),
         limits: buffa::MessageField::some(limits),
         hostname: "sandbox".to_owned(),
@@ -166,7 +162,9 @@ fn exit(end: &proto::End, not_runnable: Option<&NotRunnable>) -> Option<Exit> {
         return Some(if absent { Exit::NotFound } else { Exit::NotRunnable });
     }
     let small = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
-    end.exit_code.map(|code| Exit::Code(small(code))).or(end.signal.map(|signal| Exit::Signal(small(signal))))
+    end.exit_code
+        .map(|code| Exit::Code(small(code)))
+        .or_else(|| end.signal.map(|signal| Exit::Signal(small(signal))))
 }
 
 fn metrics(metrics: &proto::Metrics) -> Metrics {

@@ -70,8 +70,7 @@ impl Handle {
 
     async fn end(&self) {
         let held = &self.held;
-        let request =
-            proto::ShutdownRequest { incarnation: held.incarnation, token: held.token, ..Default::default() };
+        let request = proto::ShutdownRequest { incarnation: held.incarnation, token: held.token };
         // A supervisor that is gone already has nothing left.
         let _gone: Result<proto::ShutdownResponse, Problem> =
             held.connection.call(routes::SHUTDOWN, &request).await;
@@ -102,7 +101,7 @@ impl Sandbox for Handle {
 
     fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>> {
         Box::pin(async move {
-            let request = inner::ReadFileRequest { path: path.to_owned(), max_bytes, ..Default::default() };
+            let request = inner::ReadFileRequest { path: path.to_owned(), max_bytes };
             let mut answers = self.held.connection.stream(agent_routes::READ_FILE, &request)?;
             let mut bytes = Vec::new();
             while let Some(piece) = answers.next::<inner::ReadFileEvent>().await? {
@@ -162,7 +161,6 @@ impl Control for Lever {
                 incarnation: self.held.incarnation,
                 token: self.token,
                 mode: mode.into(),
-                ..Default::default()
             };
             let answer: proto::CancelResponse = self.held.connection.call(routes::CANCEL, &request).await?;
             Ok(answer.cancelled)
@@ -176,7 +174,6 @@ impl Control for Lever {
                 incarnation: self.held.incarnation,
                 token: self.token,
                 data,
-                ..Default::default()
             };
             let _done: proto::SendInputResponse =
                 self.held.connection.call(routes::SEND_INPUT, &request).await?;
@@ -190,7 +187,6 @@ impl Control for Lever {
                 execution_id: self.execution_id.clone(),
                 incarnation: self.held.incarnation,
                 token: self.token,
-                ..Default::default()
             };
             let _done: proto::CloseInputResponse =
                 self.held.connection.call(routes::CLOSE_INPUT, &request).await?;

@@ -135,7 +135,6 @@ pub(super) fn start(
         } else {
             0
         },
-        ..Default::default()
     })
 }
 

@@ -2,7 +2,11 @@
 //!
 //! These are the promises of the seam (`driver.rs`), each shown once and quickly. How large, how many and how often is
 //! the suite `correctness` of the command.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail like tests, and skips are told")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail like tests, and skips are told"
+)]
 #![allow(unreachable_pub, dead_code, reason = "the support is shared with other suites")]
 
 mod ending;

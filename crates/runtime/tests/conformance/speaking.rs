@@ -83,8 +83,16 @@ pub async fn the_environment_starts_from_zero(driver: &dyn Driver) {
     let out = heard.assert_succeeded().out();
     let names: Vec<&str> = out.split_terminator('\0').filter_map(|line| line.split('=').next()).collect();
     let known = [
-        "GIVEN", "HOME", "LANG", "LOGNAME", "NODE_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH",
-        "TMPDIR", "USER",
+        "GIVEN",
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "NODE_PATH",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "TMPDIR",
+        "USER",
     ];
     assert_eq!(names, known);
     assert!(out.contains("GIVEN=a=b\nc\0"), "{out}");
@@ -93,7 +101,9 @@ pub async fn the_environment_starts_from_zero(driver: &dyn Driver) {
 pub async fn the_working_directory_is_as_asked(driver: &dyn Driver) {
     let sandbox = fresh(driver).await;
     let mut spec = command(&["pwd"]);
-    for (asked, expected) in [(None, "/workspace\n"), (Some("/tmp"), "/tmp\n"), (Some("/usr/bin"), "/usr/bin\n")] {
+    for (asked, expected) in
+        [(None, "/workspace\n"), (Some("/tmp"), "/tmp\n"), (Some("/usr/bin"), "/usr/bin\n")]
+    {
         spec.id = crate::support::new_execution_id();
         spec.cwd = asked.map(str::to_owned);
         assert_eq!(run(sandbox.as_ref(), &spec).await.assert_succeeded().out(), expected);

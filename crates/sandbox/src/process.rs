@@ -18,18 +18,19 @@ pub struct Namespaces(i32);
 impl Namespaces {
     /// No new namespace.
     pub const NONE: Self = Self(0);
-    /// All a sandbox has: user, mount, pid, ipc, uts, network and cgroup.
+    /// All a sandbox has but one: user, mount, pid, ipc, uts and network. A cgroup namespace made here would have the
+    /// supervisor's own group as its root, and where the tree is delegated by namespaces (systemd's way) nothing
+    /// could be cloned into a group outside of it; so executions make theirs, see [`own_cgroup_namespace`].
     pub const SANDBOX: Self = Self(
         libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWCGROUP,
+            | libc::CLONE_NEWNET,
     );
-    /// What one execution has of its own where there are no control groups: pid and mount.
-    pub const EXECUTION: Self = Self(libc::CLONE_NEWPID | libc::CLONE_NEWNS);
+    /// What one execution has of its own where there are no control groups: pid, mount and cgroup.
+    pub const EXECUTION: Self = Self(libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP);
     /// A user namespace alone, made to carry an id mapping.
     pub const USER: Self = Self(libc::CLONE_NEWUSER);
 }
@@ -104,6 +105,15 @@ fn pid_or_error(pid: libc::c_long) -> io::Result<libc::pid_t> {
         Ok(pid) if pid >= 0 => Ok(pid),
         Ok(_) | Err(_) => Err(last_error()),
     }
+}
+
+/// Makes the group that this process is in the root of all groups that it and its children can name.
+///
+/// # Errors
+/// The kernel's refusal; `EPERM` without authority over the user namespace.
+pub fn own_cgroup_namespace() -> io::Result<()> {
+    // SAFETY: this namespace is about names alone; no descriptor or memory changes.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
 }
 
 /// How a process ended, and what it and its waited-for descendants used.

@@ -30,8 +30,6 @@ pub(crate) struct Birth {
     pub(crate) plan: Plan,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
-    /// Whether executions need PID namespaces of their own, which takes authority over ours.
-    pub(crate) nested: bool,
     /// Host trees of the root that may come with their ids translated.
     pub(crate) root_trees: Vec<String>,
     /// Whether code may be root inside (profile `dev`).
@@ -182,7 +180,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
         rustix::thread::set_keep_capabilities(true).map_err(step("keep capabilities"))?;
         become_id(birth.ids.agent_id()).map_err(step("become the agent"))?;
     }
-    caps::hold(agent_caps(birth))?;
+    caps::hold(agent_caps())?;
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
     Ok(userns)
@@ -195,11 +193,16 @@ fn become_id(id: u32) -> rustix::io::Result<()> {
 }
 
 /// What the agent keeps: other ids to become, files of any owner to serve, processes of any owner to signal.
-fn agent_caps(birth: &Birth) -> caps::Caps {
+fn agent_caps() -> caps::Caps {
     use caps::Caps;
-    let always = Caps::SETUID | Caps::SETGID | Caps::KILL | Caps::CHOWN | Caps::DAC_OVERRIDE | Caps::FOWNER;
-    // Authority over namespaces only where executions need to make or enter some.
-    if birth.nested || birth.dev { always | Caps::SYS_ADMIN } else { always }
+    Caps::SETUID
+        | Caps::SETGID
+        | Caps::KILL
+        | Caps::CHOWN
+        | Caps::DAC_OVERRIDE
+        | Caps::FOWNER
+        // For the namespaces of executions: made here, or entered.
+        | Caps::SYS_ADMIN
 }
 
 /// A user namespace in which every id is what it is here, except that the agent's does not exist.

@@ -36,6 +36,8 @@ pub(crate) struct Start {
     pub(crate) result: Option<OwnedFd>,
     /// Files of control groups to join, see `cgroup::enter`.
     pub(crate) groups: Vec<OwnedFd>,
+    /// Whether it is in groups of its own, by those files or by birth.
+    pub(crate) grouped: bool,
     pub(crate) rlimits: Rlimits,
     /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
     pub(crate) userns: Option<OwnedFd>,
@@ -130,6 +132,9 @@ pub(crate) fn become_code(start: Start, fence: Option<&Fence>, filter: &seccomp:
 fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
     let at = |step| move |errno| Failure { step, errno };
     cgroup::enter::enter(&start.groups).map_err(|error| at(Step::Group)(as_errno(&error)))?;
+    if start.grouped {
+        process::own_cgroup_namespace().map_err(at(Step::Namespace))?;
+    }
     setsid().map_err(at(Step::Session))?;
     process::reset_signals();
     umask(rustix::fs::Mode::from_raw_mode(0o022));

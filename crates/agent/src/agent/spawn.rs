@@ -59,6 +59,7 @@ pub(crate) fn spawn(
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
         stdio,
         result: result_theirs,
+        grouped: group.is_some() || !groups.is_empty(),
         groups,
         rlimits: rlimits(&request),
         userns: match &prepared.userns {

@@ -76,7 +76,6 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let birth = Birth {
         plan: plan(spec, &limits, &ids, dev),
         ids: ids.clone(),
-        nested: !grouped,
         root_trees: root_trees(spec, dev),
         dev,
     };

@@ -12,6 +12,7 @@ use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::{event, root};
 
 use super::Config;
+use super::resolve::WORKSPACE;
 use crate::driver::{Ended, Event, Facts, NotRunnable, Root, SandboxSpec};
 
 pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) -> proto::SandboxSpec {
@@ -178,7 +179,8 @@ fn metrics(metrics: &proto::Metrics) -> Metrics {
         wall_ms: metrics.wall_us.div_ceil(1_000),
         cpu_user_ms: known(metrics.cpu_user_us / 1_000),
         cpu_system_ms: known(metrics.cpu_system_us / 1_000),
-        peak_memory_bytes: known(metrics.peak_memory_bytes),
+        // An execution can be too short to be seen by a sampler.
+        peak_memory_bytes: known(metrics.peak_memory_bytes).filter(|peak| *peak > 0),
         read_bytes: known(metrics.read_bytes),
         write_bytes: known(metrics.write_bytes),
         source,
@@ -187,9 +189,11 @@ fn metrics(metrics: &proto::Metrics) -> Metrics {
 
 fn artifact(artifact: proto::Artifact) -> Artifact {
     let hex = artifact.sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let below = artifact.path.strip_prefix(WORKSPACE).and_then(|path| path.strip_prefix('/'));
+    let path = below.unwrap_or(&artifact.path).to_owned();
     Artifact {
-        media_type: media_type(&artifact.path).to_owned(),
-        path: artifact.path,
+        media_type: media_type(&path).to_owned(),
+        path,
         size_bytes: artifact.size_bytes,
         sha256: (!hex.is_empty()).then_some(hex),
     }

@@ -22,7 +22,7 @@ const JAVASCRIPT_HANDLER: &str = include_str!("../../helpers/handler.mjs");
 /// Where the agent lays the files of an execution.
 const FILES: &str = "/run/sandkeep";
 /// Where code works unless told otherwise, and where what it makes is looked for.
-const WORKSPACE: &str = "/workspace";
+pub(super) const WORKSPACE: &str = "/workspace";
 /// Largest result of a handler.
 const RETURN_VALUE_MAX_BYTES: u64 = 8 << 20;
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

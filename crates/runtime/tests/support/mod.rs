@@ -18,11 +18,11 @@ use sandkeep_runtime::driver::{Ended, ExecutionSpec, Root, SandboxSpec, Stdin, U
 use sandkeep_runtime::{Driver, Event, Running, Sandbox};
 
 /// Longer than anything takes on a busy machine; a test that needs this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `work` on a runtime of its own, with a deadline: a hang is a failure with a name.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    block_on_for(PATIENCE * 3, work)
+    block_on_for(PATIENCE, work)
 }
 
 /// [`block_on`] with another deadline.

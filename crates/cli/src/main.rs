@@ -7,6 +7,7 @@
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
+mod bench;
 mod completions;
 mod config;
 mod doctor;
@@ -41,6 +42,7 @@ enum Command {
     Run(Box<run::Args>),
     Doctor(doctor::Args),
     Config(config::Args),
+    Bench(bench::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -63,6 +65,7 @@ impl Command {
     async fn execute(self) -> Result<u8, Stop> {
         match self {
             Command::Run(args) => run::execute(*args).await,
+            Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,
             Command::Config(args) => config::execute(&args),
             Command::Explain(args) => explain::execute(&args),

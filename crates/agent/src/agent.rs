@@ -98,6 +98,8 @@ pub(crate) struct Agent {
     running: BTreeMap<StreamId, Running>,
     /// Workers that look for changed files, by their stream.
     lookers: BTreeMap<StreamId, changed::Looker>,
+    /// Calls that brought input, and for which execution.
+    inputs: BTreeMap<StreamId, String>,
     /// Files being read, by their stream.
     readings: BTreeMap<StreamId, files::Reading>,
     /// When an execution last ended, by the clock of file systems.
@@ -122,9 +124,9 @@ impl Agent {
             Ok(link) => link,
             Err(errno) => return Broken::Socket(errno),
         };
-        let (incoming, running, lookers, readings) = Default::default();
+        let (incoming, running, lookers, inputs, readings) = Default::default();
         let mut agent =
-            Self { link, prepared, children, incoming, running, lookers, readings, last_end_ns: 0 };
+            Self { link, prepared, children, incoming, running, lookers, inputs, readings, last_end_ns: 0 };
         loop {
             if let Err(broken) = agent.turn() {
                 return broken;
@@ -152,8 +154,21 @@ impl Agent {
             self.reap();
         }
         self.forget_finished();
+        self.answer_inputs();
         self.read_on();
         Ok(())
+    }
+
+    fn answer_inputs(&mut self) {
+        let (link, running) = (&mut self.link, &self.running);
+        self.inputs.retain(|id, execution_id| {
+            let fed = running.values().find(|running| running.execution_id == *execution_id);
+            let waits = fed.is_some_and(|running| !running.takes_input());
+            if !waits {
+                calls::answer(link, *id, &proto::InputResponse::default());
+            }
+            waits
+        });
     }
 
     fn wait(&self) -> Result<Ready, Broken> {
@@ -205,6 +220,7 @@ impl Agent {
                 self.incoming.remove(&id);
                 self.lookers.remove(&id);
                 self.readings.remove(&id);
+                self.inputs.remove(&id);
                 // The supervisor has given up on what it started: it has killed it, or will.
                 if let Some(running) = self.running.remove(&id) {
                     running.abandon();
@@ -228,9 +244,13 @@ impl Agent {
             routes::INPUT => {
                 let outcome = call.message().and_then(|request: proto::InputRequest| {
                     self.named(&request.execution_id)?.input(&request.data);
-                    Ok(proto::InputResponse::default())
+                    Ok(request.execution_id)
                 });
-                call.answer(&mut self.link, id, outcome);
+                match outcome {
+                    // Answered once there is room for more: that is what holds up a sender of endless input.
+                    Ok(execution_id) => drop(self.inputs.insert(id, execution_id)),
+                    Err(error) => call.refuse(&mut self.link, id, &error),
+                }
             }
             routes::CLOSE_INPUT => {
                 let outcome = call.message().and_then(|request: proto::CloseInputRequest| {

@@ -92,11 +92,7 @@ impl Incoming {
     /// Answers a unary call.
     pub(crate) fn answer<M: Message>(&self, link: &mut Link, id: StreamId, outcome: Result<M, ConnectError>) {
         match outcome {
-            Ok(message) => {
-                link.reply(id, 200, envelope::CONTENT_TYPE_PROTO);
-                link.send(id, &message.encode_to_vec());
-                link.finish(id);
-            }
+            Ok(message) => answer(link, id, &message),
             Err(error) => self.refuse(link, id, &error),
         }
     }
@@ -112,6 +108,13 @@ impl Incoming {
             link.finish(id);
         }
     }
+}
+
+/// The answer to a unary call.
+pub(crate) fn answer<M: Message>(link: &mut Link, id: StreamId, message: &M) {
+    link.reply(id, 200, envelope::CONTENT_TYPE_PROTO);
+    link.send(id, &message.encode_to_vec());
+    link.finish(id);
 }
 
 /// One message of a streaming answer.
@@ -146,7 +149,7 @@ pub(crate) fn call<M: Message>(
     Ok(id)
 }
 
-/// Opens a unary binary call whose answer nobody reads.
+/// Opens a unary binary call.
 ///
 /// # Errors
 /// The stream cannot be opened.
@@ -154,11 +157,11 @@ pub(crate) fn call_unary<M: Message>(
     link: &mut Link,
     path: &str,
     message: &M,
-) -> Result<(), sandkeep_protocol::mux::OpenError> {
+) -> Result<StreamId, sandkeep_protocol::mux::OpenError> {
     let mut head = Head::new(path);
     head.headers.push(("content-type".to_owned(), envelope::CONTENT_TYPE_PROTO.to_owned()));
     let id = link.open(&head, Vec::new())?;
     link.send(id, &message.encode_to_vec());
     link.finish(id);
-    Ok(())
+    Ok(id)
 }

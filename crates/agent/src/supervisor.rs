@@ -46,6 +46,8 @@ pub(crate) struct Supervisor {
     idle_domains: Vec<(u32, Domain)>,
     used_domains: BTreeSet<u32>,
     next_look_us: u64,
+    /// Calls that brought input, by the call to the agent that passes it on.
+    inputs: BTreeMap<StreamId, (StreamId, Incoming)>,
     /// Set by a shutdown: the stream to answer once nothing is left.
     leaving: Option<(StreamId, Incoming)>,
 }
@@ -73,6 +75,7 @@ impl Supervisor {
             idle_domains: Vec::new(),
             used_domains: BTreeSet::new(),
             next_look_us: 0,
+            inputs: BTreeMap::new(),
             leaving: None,
         };
         while supervisor.leaving.is_none() {
@@ -194,6 +197,9 @@ impl Supervisor {
         let Some(sandbox) = self.sandbox.take() else { return };
         let _gone = process::signal(&sandbox.agent.pidfd, Signal::KILL);
         wait_for_end(&sandbox.agent);
+        for asked in self.inputs.keys().copied().collect::<Vec<_>>() {
+            self.input_answered(asked);
+        }
         for execution in self.executions.values_mut().filter(|execution| !execution.is_ended()) {
             execution.kill_tree();
             execution.killed.get_or_insert(Killed::Lost);

@@ -229,7 +229,9 @@ impl<'a> Taken<'a> {
                 Some(tree) => make(&entry.source, tree.try_clone())?,
                 None => mount::clone_tree(&entry.source)?,
             };
-            Ok((entry, tree, Path::new(&entry.source).is_dir()))
+            // Asked of the tree: its path may lead through directories that we cannot enter as who we are now.
+            let is_dir = make(&entry.source, is_directory(&tree))?;
+            Ok((entry, tree, is_dir))
         };
         let from_etc = matches!(plan.source, Source::Host { .. });
         let image = match &plan.source {
@@ -425,6 +427,11 @@ fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
         write(target, "")?;
     }
     Ok(mount::attach(tree, target, entry.access)?)
+}
+
+fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
+    let stat = rustix::fs::fstat(tree)?;
+    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
 }
 
 fn enter(path: &str) -> Result<()> {

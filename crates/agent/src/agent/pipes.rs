@@ -69,6 +69,11 @@ impl Input {
         self.pipe.as_ref().filter(|_| !self.waiting.is_empty()).map(AsFd::as_fd)
     }
 
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         if self.pipe.is_some() && self.open {
             self.waiting.extend(bytes);

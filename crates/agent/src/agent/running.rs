@@ -179,6 +179,11 @@ impl Running {
         }
     }
 
+    /// Whether there is room for more input, or nobody to read it any more.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.stdin.as_ref().is_none_or(|stdin| stdin.len() < INPUT_ENOUGH_BYTES)
+    }
+
     pub(crate) fn close_input(&mut self) {
         if let Some(stdin) = &mut self.stdin {
             stdin.close();
@@ -192,9 +197,11 @@ impl Running {
         if self.exited {
             return 0;
         }
-        // An init leads no group of the code; it is the code's session that was asked for, so fall back on it.
-        let sent = rustix::process::kill_process_group(self.pid, signal)
-            .or_else(|_| process::signal(&self.pidfd, signal));
+        // The code leads a session, and with it a group. Before it has got there, only the process itself is there.
+        let leader = if self.end_report.is_some() { first_child(self.pid) } else { Some(self.pid) };
+        let Some(leader) = leader else { return 0 };
+        let sent = rustix::process::kill_process_group(leader, signal)
+            .or_else(|_| rustix::process::kill_process(leader, signal));
         u32::from(sent.is_ok())
     }
 
@@ -214,6 +221,9 @@ impl Running {
     }
 }
 
+/// Input that waits for the code, above which whoever sends it waits for an answer.
+const INPUT_ENOUGH_BYTES: usize = 256 * 1024;
+
 /// Reads one buffer and passes it on; false at the end of the stream.
 fn forward(pipe: &mut Option<OwnedFd>, voice: Voice, which: Pipe, link: &mut Link, id: StreamId) -> bool {
     let Some(fd) = pipe else { return true };
@@ -227,6 +237,13 @@ fn forward(pipe: &mut Option<OwnedFd>, voice: Voice, which: Pipe, link: &mut Lin
             true
         }
     }
+}
+
+/// The code that an init stands before: its oldest child, since it forks nothing else.
+fn first_child(init: Pid) -> Option<Pid> {
+    let init = init.as_raw_nonzero();
+    let list = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+    Pid::from_raw(list.split_whitespace().next()?.parse().ok()?)
 }
 
 fn said_by_init(report: &OwnedFd) -> Status {

@@ -44,6 +44,7 @@ impl Supervisor {
             }
             Event::Finished { id } | Event::Reset { id, .. } => {
                 self.bodies.0.remove(&id);
+                self.input_answered(id);
                 self.call_finished(id);
             }
             // It has nothing to ask of us yet.

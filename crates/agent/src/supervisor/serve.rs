@@ -54,8 +54,12 @@ impl Supervisor {
                 call.answer(&mut self.server, id, outcome);
             }
             routes::SEND_INPUT => {
-                let outcome = call.message().and_then(|request| self.send_input(request));
-                call.answer(&mut self.server, id, outcome);
+                let sent = call.message().and_then(|request| self.send_input(request));
+                match sent {
+                    // The agent answers when it has room for more, and so do we.
+                    Ok(asked) => drop(self.inputs.insert(asked, (id, call))),
+                    Err(error) => call.refuse(&mut self.server, id, &error),
+                }
             }
             routes::CLOSE_INPUT => {
                 let outcome = call.message().and_then(|request| self.close_input(&request));
@@ -262,7 +266,7 @@ impl Supervisor {
                 signal: SIGTERM,
                 ..Default::default()
             };
-            self.tell_agent(agent_routes::SIGNAL, &request);
+            self.ask_agent(agent_routes::SIGNAL, &request)?;
             true
         } else {
             execution.kill(Killed::Cancelled)
@@ -270,27 +274,36 @@ impl Supervisor {
         Ok(proto::CancelResponse { cancelled })
     }
 
-    fn send_input(&mut self, request: proto::SendInputRequest) -> Answer<proto::SendInputResponse> {
+    fn send_input(&mut self, request: proto::SendInputRequest) -> Answer<StreamId> {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let (execution_id, data) = (request.execution_id, request.data);
-        self.tell_agent(agent_routes::INPUT, &inner::InputRequest { execution_id, data });
-        Ok(proto::SendInputResponse::default())
+        self.ask_agent(agent_routes::INPUT, &inner::InputRequest { execution_id, data })
+    }
+
+    /// The agent has answered for a piece of input: either it has room for more, or the code is gone.
+    pub(super) fn input_answered(&mut self, asked: StreamId) {
+        if let Some((id, call)) = self.inputs.remove(&asked) {
+            call.answer(&mut self.server, id, Ok(proto::SendInputResponse::default()));
+        }
     }
 
     fn close_input(&mut self, request: &proto::CloseInputRequest) -> Answer<proto::CloseInputResponse> {
         self.fence(request.incarnation, request.token)?;
         self.known(&request.execution_id)?;
         let execution_id = request.execution_id.clone();
-        self.tell_agent(agent_routes::CLOSE_INPUT, &inner::CloseInputRequest { execution_id });
+        self.ask_agent(agent_routes::CLOSE_INPUT, &inner::CloseInputRequest { execution_id })?;
         Ok(proto::CloseInputResponse::default())
     }
 
-    /// A call whose answer does not matter.
-    fn tell_agent<M: buffa::Message>(&mut self, path: &str, message: &M) {
-        if let Some(sandbox) = &mut self.sandbox {
-            let _answered = calls::call_unary(&mut sandbox.link, path, message);
-        }
+    /// Opens a unary call to the agent.
+    fn ask_agent<M: buffa::Message>(&mut self, path: &str, message: &M) -> Answer<StreamId> {
+        let unavailable = |text: String| ConnectError::new(Code::Unavailable, text);
+        let Some(sandbox) = &mut self.sandbox else {
+            return Err(unavailable("sandbox_lost: the sandbox has ended".to_owned()));
+        };
+        calls::call_unary(&mut sandbox.link, path, message)
+            .map_err(|error| unavailable(format!("too_many_executions: {error}")))
     }
 
     fn shutdown(&mut self, id: StreamId, call: Incoming) {

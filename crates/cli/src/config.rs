@@ -115,7 +115,7 @@ fn effective(key: &str, show: &ShowArgs, limits: &Limits) -> Option<(String, &'s
         "inodes" => (limits.inodes.to_string(), "disk"),
         "output" => (limits.output.to_string(), "output"),
         "output_kill" => {
-            (limits.output_kill.map_or("off".to_owned(), |size| size.to_string()), "output_kill")
+            (limits.output_kill.map_or_else(|| "off".to_owned(), |size| size.to_string()), "output_kill")
         }
         "profile" => (show.profile.unwrap_or(defaults::PROFILE).to_string(), "profile"),
         _ => return None,

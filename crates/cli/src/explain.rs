@@ -7,7 +7,7 @@ use crate::out::{self, Stop};
 /// Explain an error code; without one, list them all.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The code at the start of an error message, like invalid_size.
+    /// The code at the start of an error message, like `invalid_size`.
     code: Option<String>,
 }
 
@@ -36,7 +36,8 @@ fn list() -> Result<(), Stop> {
 fn unknown(text: &str) -> Problem {
     let nearest = ErrorCode::all().min_by_key(|code| distance(text, code.as_str()));
     let nearest = nearest.filter(|code| distance(text, code.as_str()) <= code.as_str().len() / 2);
-    let expected = nearest.map_or("a code that `sandkeep explain` lists".to_owned(), |code| code.to_string());
+    let expected =
+        nearest.map_or_else(|| "a code that `sandkeep explain` lists".to_owned(), |code| code.to_string());
     Problem::refused(ErrorCode::UnknownCode, text, "is not an error code", &expected)
 }
 

@@ -84,15 +84,15 @@ fn finish(args: &Args, request: &Request, verdict: &Verdict, written: &Written) 
     let result = &verdict.result;
     if args.json {
         out::json(result)?;
-    } else {
-        return_value(result, written)?;
-        error(result);
+        return Ok(verdict.status);
     }
+    return_value(result, written)?;
+    error(result);
     if out::is_watched() {
-        let mid_line = !args.json
-            && (written.stderr_mid_line || written.stdout_mid_line && result.return_value.is_none());
+        let stdout_mid_line = written.stdout_mid_line && result.return_value.is_none();
         let line = summary::line(result, &request.execution.limits);
-        out::error_bytes(format!("{}{line}\n", if mid_line { "\n" } else { "" }).as_bytes());
+        let start = if stdout_mid_line || written.stderr_mid_line { "\n" } else { "" };
+        out::error_bytes(format!("{start}{line}\n").as_bytes());
     }
     Ok(verdict.status)
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     pub(super) kind: Option<Kind>,
 
     /// The event of a handler: JSON, @FILE, or - for standard input [default: null].
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     pub(super) event: Option<EventArg>,
 
     #[command(flatten)]

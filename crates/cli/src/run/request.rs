@@ -346,3 +346,6 @@ fn unreadable(shown: &str, error: &std::io::Error) -> Problem {
     let why = format!("cannot be read ({error})");
     Problem::refused(ErrorCode::FileUnreadable, shown, &why, "a file that you may read")
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,3 +76,60 @@ fn signal_name(signal: u8) -> String {
     let name = usize::from(signal).checked_sub(1).and_then(|index| NAMES.get(index));
     name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ExecutionState::{Cancelled, Failed, Lost, Succeeded, TimedOut};
+    use sandkeep_core::defaults::limits;
+    use sandkeep_core::enforcement::Enforcement;
+    use sandkeep_core::execution::{End, ErrorInfo, Exit, Kind};
+    use sandkeep_core::id::{ExecutionId, SandboxId};
+    use sandkeep_core::time::Timestamp;
+
+    fn result(state: ExecutionState, limit: Option<LimitKind>, exit: Option<Exit>) -> ExecutionResult {
+        let (id, sandbox) = (ExecutionId::new(0, [0; 10]), SandboxId::new(0, [0; 10]));
+        let now = Timestamp::from_unix_ms(0);
+        let mut result = ExecutionResult::queued(id, sandbox, Kind::Command, None, Enforcement::full(), now);
+        result.set_end(&End { state, limit, exit });
+        result
+    }
+
+    #[test]
+    fn every_end_has_its_words() {
+        let killed = Some(Exit::Signal(9));
+        let cases = [
+            (result(Succeeded, None, Some(Exit::Code(0))), "ok"),
+            (result(Failed, None, Some(Exit::Code(3))), "exit 3"),
+            (result(Failed, None, Some(Exit::Signal(11))), "killed by SIGSEGV"),
+            (result(Failed, None, Some(Exit::Signal(64))), "killed by signal 64"),
+            (result(TimedOut, Some(LimitKind::Timeout), killed), "timed out after 1m"),
+            (result(Failed, Some(LimitKind::Memory), killed), "killed: memory limit 512 MiB"),
+            (result(Failed, Some(LimitKind::Output), killed), "killed: output limit"),
+            (result(Failed, Some(LimitKind::Disk), killed), "killed: disk limit 1 GiB"),
+            (result(Cancelled, None, killed), "cancelled"),
+            (result(Lost, None, None), "lost: the sandbox ended around it"),
+        ];
+        for (result, expected) in cases {
+            assert_eq!(line(&result, &limits()), format!("{expected} · 0 ms · network closed"));
+        }
+        let mut missing = result(Failed, None, Some(Exit::NotFound));
+        let error = |name: &str| ErrorInfo { name: name.to_owned(), message: String::new(), stack: None };
+        missing.error = Some(error("not_found"));
+        assert!(line(&missing, &limits()).starts_with("not found · "));
+        let mut nothing = result(Failed, None, Some(Exit::Code(0)));
+        nothing.error = Some(error("return_value_invalid"));
+        assert!(line(&nothing, &limits()).starts_with("no result · "));
+    }
+
+    #[test]
+    fn what_it_cost_and_what_was_not_limited() {
+        let mut result = result(Succeeded, None, Some(Exit::Code(0)));
+        result.metrics.wall_ms = 9;
+        result.metrics.peak_memory_bytes = Some(8 << 20);
+        assert_eq!(line(&result, &limits()), "ok · 9 ms · 8 MiB · network closed");
+        result.metrics.wall_ms = 61_234;
+        result.enforcement.lower(LimitKind::Cpu, Level::None, "", "");
+        assert_eq!(line(&result, &limits()), "ok · 61.2 s · 8 MiB · network closed · cpu not limited");
+    }
+}

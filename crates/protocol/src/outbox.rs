@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn a_message_larger_than_every_window_arrives_whole() {
         let message: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-        let (mut upper, mut lower, mut outbox) = (Mux::new(Side::Upper), Mux::new(Side::Lower), Outbox::default());
+        let (mut upper, mut lower, mut outbox) =
+            (Mux::new(Side::Upper), Mux::new(Side::Lower), Outbox::default());
         let id = upper.open(&Head::new("/x"), 0).unwrap();
         outbox.send(&mut upper, id, &message);
         outbox.send(&mut upper, id, b"tail");

@@ -200,7 +200,14 @@ impl std::error::Error for Problem {}
 
 /// `value` as it may stand in a terminal or a log: no control characters, not long.
 fn shown(value: &str) -> String {
-    let mut shown: String = value.chars().take(SHOWN_VALUE_CHARS).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in value.chars().take(SHOWN_VALUE_CHARS) {
+        match character {
+            // What people type, and no danger to a terminal.
+            '\'' | '"' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
     if value.chars().nth(SHOWN_VALUE_CHARS).is_some() {
         shown.push('…');
     }

@@ -95,7 +95,12 @@ mod tests {
                         got.extend(bytes);
                     }
                     Event::Finished { .. } => finished = true,
-                    _ => {}
+                    Event::Hello { .. }
+                    | Event::Opened { .. }
+                    | Event::Replied { .. }
+                    | Event::Reset { .. }
+                    | Event::Writable { .. }
+                    | Event::Pong { .. } => {}
                 }
             }
             pass(&mut lower, &mut upper);

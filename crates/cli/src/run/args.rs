@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(super) stdin: Option<Source>,
 
-    /// Copy a file into /workspace; may be repeated.
+    /// Copy a file into /workspace; may be repeated (16 MiB together; --mount shows more).
     #[arg(long = "file", value_name = "SRC[:DEST]", help_heading = "Input")]
     pub(super) copies: Vec<CopyArg>,
 

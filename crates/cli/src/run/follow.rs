@@ -36,6 +36,8 @@ pub(super) struct Follower<'a> {
     input: Option<Input>,
     started: bool,
     cancels: u32,
+    /// Bytes that were written faster than they were read.
+    missed: u64,
     output_failed: Option<io::Error>,
 }
 
@@ -62,6 +64,7 @@ impl<'a> Follower<'a> {
             input,
             started: false,
             cancels: 0,
+            missed: 0,
             output_failed: None,
         }
     }
@@ -113,13 +116,22 @@ impl<'a> Follower<'a> {
                 self.show(Piece::Output(stream, bytes));
             }
             Event::Gap { from, to } => {
-                let text = format!(
-                    "{} bytes of output are not shown: they were written faster than read",
-                    to - from
-                );
-                self.show(Piece::Note(text));
+                // Where the first is missing is said in place; a reader who stays behind would hear it every moment.
+                if self.missed == 0 {
+                    self.show(Piece::Note(
+                        "output is written faster than it is read: some is missing here".to_owned(),
+                    ));
+                }
+                self.missed += to - from;
             }
-            Event::Ended(ended) => return Some(ended),
+            Event::Ended(ended) => {
+                if self.missed > 0 {
+                    let text =
+                        format!("{} bytes of output were not shown (--output keeps more)", self.missed);
+                    self.show(Piece::Note(text));
+                }
+                return Some(ended);
+            }
         }
         None
     }

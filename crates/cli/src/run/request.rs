@@ -22,6 +22,9 @@ use super::args::Args;
 use super::words::{self, CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 use crate::host;
 
+/// Copies travel in one message with code and event, which have 8 MiB each; a supervisor takes 40 MiB.
+const COPIES_MAX: ByteSize = ByteSize::from_mib(16);
+
 /// What is to happen, all of it checked.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -198,15 +201,25 @@ fn environment(
 }
 
 fn files(copies: &[CopyArg], disk: ByteSize) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-    let mut room = disk;
+    let most = COPIES_MAX.min(disk);
+    let mut room = most;
     let mut files = Vec::new();
     for copy in copies {
         let (source, target) = copy.divide()?;
-        let data = read(&Source::File(source.into()), room, ErrorCode::MountRefused, "--file")?;
+        let data = read(&Source::File(source.into()), room, ErrorCode::MountRefused, "--file");
+        let data = data.map_err(|problem| too_large(problem, most))?;
         room = ByteSize::from_bytes(room.bytes() - data.len() as u64);
         files.push((target, data));
     }
     Ok(files)
+}
+
+/// What is larger need not be copied.
+fn too_large(problem: Problem, most: ByteSize) -> Problem {
+    if problem.code != ErrorCode::MountRefused {
+        return problem;
+    }
+    problem.expecting(format!("files of at most {most} together; --mount shows larger ones without a copy"))
 }
 
 impl CopyArg {

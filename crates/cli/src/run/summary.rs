@@ -8,7 +8,7 @@ use sandkeep_core::size::ByteSize;
 
 pub(super) fn line(result: &ExecutionResult, limits: &Limits) -> String {
     let mut parts = vec![ending(result, limits), wall(result.metrics.wall_ms)];
-    parts.extend(result.metrics.peak_memory_bytes.map(|peak| ByteSize::from_bytes(peak).rounded()));
+    parts.extend(result.metrics.peak_memory_bytes.map(memory));
     parts.push(format!("network {}", defaults::NETWORK));
     let not_held = |kind: &LimitKind| result.enforcement.level(*kind) == Level::None;
     parts.extend(
@@ -64,6 +64,11 @@ fn wall(ms: u64) -> String {
         0..10_000 => format!("{ms} ms"),
         _ => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
     }
+}
+
+/// In whole MiB, as `du` counts: anything finer is noise of the moment. JSON has the bytes.
+fn memory(peak_bytes: u64) -> String {
+    ByteSize::from_mib(peak_bytes.div_ceil(1 << 20)).rounded()
 }
 
 /// `signal(7)`, numbers of x86-64 and aarch64.
@@ -128,6 +133,9 @@ mod tests {
         result.metrics.wall_ms = 9;
         result.metrics.peak_memory_bytes = Some(8 << 20);
         assert_eq!(line(&result, &limits()), "ok · 9 ms · 8 MiB · network closed");
+        result.metrics.peak_memory_bytes = Some(300_000);
+        assert_eq!(line(&result, &limits()), "ok · 9 ms · 1 MiB · network closed");
+        result.metrics.peak_memory_bytes = Some(7 << 20 | 1);
         result.metrics.wall_ms = 61_234;
         result.enforcement.lower(LimitKind::Cpu, Level::None, "", "");
         assert_eq!(line(&result, &limits()), "ok · 61.2 s · 8 MiB · network closed · cpu not limited");

@@ -215,6 +215,12 @@ fn copies_land_below_the_workspace() {
     here.wrong("--file {}/dir -- x", ErrorCode::FileUnreadable, "--mount shows a directory");
     fs::write(here.path("big"), vec![0; 3 << 20]).unwrap();
     here.wrong("--disk 2Mi --file {}/big -- x", ErrorCode::MountRefused, "at most 2 MiB");
+    fs::write(here.path("big"), vec![0; 9 << 20]).unwrap();
+    here.wrong(
+        "--file {}/big --file {}/big:b -- x",
+        ErrorCode::MountRefused,
+        "at most 16 MiB together; --mount",
+    );
 }
 
 #[test]

@@ -71,7 +71,13 @@ pub(crate) struct Args {
     pub(super) root_dir: Option<PathBuf>,
 
     /// strict: one user, read-only programs; dev: writable programs, inside-root, sudo.
-    #[arg(long, value_name = "PROFILE", env = "SANDKEEP_PROFILE", help_heading = "Sandbox")]
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        env = "SANDKEEP_PROFILE",
+        hide_env_values = true,
+        help_heading = "Sandbox"
+    )]
     pub(super) profile: Option<Profile>,
 
     /// Who the code is inside: user, or root with --profile dev.
@@ -159,13 +165,15 @@ Examples:
   tar c . | sandkeep run --stdin - -- tar t
 
 Output:
-  Standard output and standard error are those of the code, byte for byte and as they come. What a handler
-  returns follows its own output on standard output as one line of JSON (on a line of its own); what it raises
-  is on standard error. When standard error is a terminal, a summary follows there.
-  With --json, one object on standard output has all of it, and nothing is shown before the end. When nothing
-  could be run, that object is {\"error\": {\"code\", \"message\", \"value\", \"expected\"}}.
+  Standard output and standard error are those of the code, byte for byte and as they come.
+  What a handler returns follows its own output on standard output, as JSON on one line of
+  its own; what it raises is on standard error. When standard error is a terminal, a summary
+  follows there. With --json, one object on standard output has all of it, and nothing is
+  shown before the end; when nothing could be run, it is
+  {\"error\": {\"code\", \"message\", \"value\", \"expected\"}}.
 
 Exit status:
-  the code's own; 128+n for signal n; 124 timeout; 137 memory or another limit; 130 cancelled (Ctrl-C once asks
-  the code to end, twice kills it); 126 not runnable; 127 not found; 125 refused, or an error of ours;
-  141 when the reader of standard output went away (the code is killed then).";
+  the code's own; 128+n for signal n; 124 timeout; 137 memory or another limit;
+  126 not runnable; 127 not found; 125 refused, or an error of ours;
+  130 cancelled: Ctrl-C once asks the code to end, twice kills it;
+  141 the reader of standard output went away, and the code was killed for it.";

@@ -1,14 +1,21 @@
 //! Follows an execution to its end: output out, input in, signals to it.
 
+use std::io;
+use std::time::Duration;
+
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::{Cancel, Control, Ended, Event, Running};
-use std::io;
 
 use super::collect::Collector;
 use super::input::Input;
 use super::interrupt::Interrupts;
 use super::writer::{Failure, Piece, Writer, Written};
+
+/// The interrupt that no longer asks.
+const KILLS: u32 = 2;
+/// After it, output that is on its way has this long.
+const HURRY: Duration = Duration::from_millis(500);
 
 /// All that was seen of an execution.
 #[derive(Debug)]
@@ -78,13 +85,7 @@ impl<'a> Follower<'a> {
                 Err(problem) => break Err(problem),
             }
         };
-        self.hand_over().await;
-        let mut written = Written::default();
-        if let Some(writer) = self.writer.take() {
-            let late;
-            (written, late) = writer.finish(self.failure).await;
-            self.output_failed = self.output_failed.or(late);
-        }
+        let written = self.show_rest().await;
         Followed { collected: self.collected, ended, written, output_failed: self.output_failed }
     }
 
@@ -95,7 +96,7 @@ impl<'a> Follower<'a> {
             () = self.interrupts.next() => self.cancel().await,
             error = self.failure.next() => self.output_failed(error).await,
             () = flush(self.writer.as_ref(), &mut self.waiting), if self.waiting.is_some() => {}
-            event = self.running.next(), if self.waiting.is_none() => {
+            event = self.running.next(), if self.waiting.is_none() || self.cancels >= KILLS => {
                 let Some(event) = event? else {
                     return Err(Problem::new(ErrorCode::SandboxLost, "the end of the execution was not told"));
                 };
@@ -137,25 +138,34 @@ impl<'a> Follower<'a> {
     }
 
     fn show(&mut self, piece: Piece) {
-        if self.writer.is_some() && self.output_failed.is_none() {
+        // Whoever was told twice to end it does not wait for a reader: what has no room is not shown.
+        if self.writer.is_some() && self.output_failed.is_none() && self.waiting.is_none() {
             self.waiting = Some(piece);
         }
     }
 
-    /// Hands over what waits, also when a person is in a hurry and a reader is not.
-    async fn hand_over(&mut self) {
-        while self.waiting.is_some() {
-            tokio::select! {
-                () = self.interrupts.next() => self.waiting = None,
-                () = flush(self.writer.as_ref(), &mut self.waiting) => {}
-            }
-        }
+    /// Waits until all is shown, but not for ever when a person is in a hurry and a reader is not.
+    async fn show_rest(&mut self) -> Written {
+        let Some(writer) = self.writer.take() else { return Written::default() };
+        let failure = std::mem::take(&mut self.failure);
+        let waiting = &mut self.waiting;
+        let rest = async {
+            flush(Some(&writer), waiting).await;
+            writer.finish(failure).await
+        };
+        let (written, late) = tokio::select! {
+            shown = rest => shown,
+            () = self.interrupts.next() => (Written::default(), None),
+            () = tokio::time::sleep(HURRY), if self.cancels >= KILLS => (Written::default(), None),
+        };
+        self.output_failed = self.output_failed.take().or(late);
+        written
     }
 
     /// Once asks, twice kills.
     async fn cancel(&mut self) {
-        let how = if self.cancels == 0 { Cancel::Politely } else { Cancel::Now };
         self.cancels += 1;
+        let how = if self.cancels < KILLS { Cancel::Politely } else { Cancel::Now };
         // When the sandbox is gone, the next event says so.
         let _accepted = self.control.cancel(how).await;
     }

@@ -42,8 +42,10 @@ pub(crate) struct Supervisor {
     /// The highest fencing token seen; lower ones are refused.
     token: u64,
     executions: BTreeMap<String, Execution>,
-    /// Domains that were used and are empty again, with their numbers.
+    /// Domains that are ready for an execution, with their numbers.
     idle_domains: Vec<(u32, Domain)>,
+    /// Domains that were used: to be made ready when there is nothing else to do.
+    spent_domains: Vec<(u32, Domain)>,
     used_domains: BTreeSet<u32>,
     next_look_us: u64,
     /// Calls that brought input, by the call to the agent that passes it on.
@@ -73,6 +75,7 @@ impl Supervisor {
             token: 0,
             executions: BTreeMap::new(),
             idle_domains: Vec::new(),
+            spent_domains: Vec::new(),
             used_domains: BTreeSet::new(),
             next_look_us: 0,
             inputs: BTreeMap::new(),
@@ -92,6 +95,8 @@ impl Supervisor {
         self.settle();
         self.server.flush()?;
         self.flush_agent();
+        // Everybody has their answers: now is the time for what nobody waits for.
+        self.renew_domains();
         let ready = self.wait()?;
         if ready.agent.intersects(PollFlags::IN | PollFlags::HUP) {
             self.hear_agent();

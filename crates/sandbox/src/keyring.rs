@@ -13,7 +13,8 @@ use std::io;
 pub enum Joined {
     /// The calling process has a new, empty, anonymous session keyring.
     Own,
-    /// There are none to share: the kernel was built without, or a filter around us refuses to name them.
+    /// There is none to be had: the kernel was built without, a filter around us refuses to name them, or the user
+    /// owns too many (200; one per sandbox). The code cannot reach any either way, since its filter refuses the calls.
     Unavailable,
 }
 
@@ -23,8 +24,7 @@ const JOIN_SESSION_KEYRING: libc::c_int = 1;
 /// Leaves the inherited session keyring for a new one.
 ///
 /// # Errors
-/// What `keyctl(2)` says, other than `ENOSYS`, and `EPERM` and `EACCES` from a filter around us: `EDQUOT` when the user owns
-/// too many keys, `ENOMEM`.
+/// What `keyctl(2)` says, other than `ENOSYS` and `EDQUOT`, and `EPERM` and `EACCES` from a filter around us: `ENOMEM`.
 pub fn join_new() -> io::Result<Joined> {
     let anonymous = std::ptr::null::<libc::c_char>();
     // SAFETY: a null name asks for an anonymous keyring; the call reads no memory of ours.
@@ -34,7 +34,7 @@ pub fn join_new() -> io::Result<Joined> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::ENOSYS | libc::EPERM | libc::EACCES) => Ok(Joined::Unavailable),
+        Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EDQUOT) => Ok(Joined::Unavailable),
         _ => Err(error),
     }
 }

@@ -47,9 +47,11 @@ pub(crate) fn spawn(
     let (group, groups) = split_groups(&request, descriptors);
     let program = program(&request)?;
     let (stdio, result_theirs, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
-    // In a tick of its own, all that is stamped from now on was changed from now on.
+    // In a tick of its own, all that is stamped from now on was changed from now on: by the code, not by an earlier one and
+    // not by us, who have just put files there.
     let now = clock::file_time_ns();
-    let tied = request.watch_changes && now <= last_end_ns;
+    let given = request.files.iter().any(|file| !file.path.starts_with(FILES));
+    let tied = request.watch_changes && (given || now <= last_end_ns);
     let (not_before_unix_ns, changes_after_unix_ns) =
         if tied { (now, now) } else { (0, now.saturating_sub(1)) };
     let start = Start {

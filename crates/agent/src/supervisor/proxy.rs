@@ -88,10 +88,7 @@ impl Supervisor {
         self.proxied.owed.remove(&twin.stream);
         let Some((number, domain)) = twin.domain else { return };
         domain.kill();
-        self.used_domains.remove(&number);
-        if matches!(domain, Domain::Group(_)) {
-            self.idle_domains.push((number, domain));
-        }
+        self.spend_domain(number, domain);
     }
 
     /// What the server says on such a call; false when it is not one.

@@ -197,7 +197,9 @@ impl Supervisor {
             processes: (limits.processes > 0).then_some(limits.processes),
         };
         if let Some((number, Domain::Group(mut domain))) = self.idle_domains.pop() {
-            group.renew(&mut domain, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+            if held != GroupLimits::default() {
+                group.renew(&mut domain, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+            }
             self.used_domains.insert(number);
             return Ok((number, Domain::Group(domain)));
         }
@@ -207,11 +209,31 @@ impl Supervisor {
         Ok((number, Domain::Group(Box::new(domain))))
     }
 
-    /// Keeps an emptied domain for the next execution.
+    /// Keeps an emptied domain for another execution.
     pub(super) fn give_domain_back(&mut self, execution: &mut Execution) {
-        self.used_domains.remove(&execution.domain_number);
-        if let Some(domain @ Domain::Group(_)) = execution.domain.take() {
-            self.idle_domains.push((execution.domain_number, domain));
+        if let Some(domain) = execution.domain.take() {
+            self.spend_domain(execution.domain_number, domain);
+        }
+    }
+
+    pub(super) fn spend_domain(&mut self, number: u32, domain: Domain) {
+        match domain {
+            Domain::Group(_) => self.spent_domains.push((number, domain)),
+            Domain::Namespace(_) => drop(self.used_domains.remove(&number)),
+        }
+    }
+
+    /// Makes spent domains ready: empty, and counting from zero.
+    pub(super) fn renew_domains(&mut self) {
+        let group = self.sandbox.as_ref().and_then(|sandbox| sandbox.group.as_ref());
+        for (number, mut domain) in std::mem::take(&mut self.spent_domains) {
+            self.used_domains.remove(&number);
+            if let (Some(group), Domain::Group(spent)) = (group, &mut domain)
+                && group.renew(spent, None).is_ok()
+            {
+                self.idle_domains.push((number, domain));
+            }
+            // One that cannot be renewed is opened again, by its number, when it is needed.
         }
     }
 

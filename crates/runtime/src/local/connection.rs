@@ -156,7 +156,8 @@ impl Answers {
                 }
                 Ok(())
             }
-            Part::End | Part::Reset => Err(lost()),
+            Part::End => Err(lost()),
+            Part::Reset => Err(given_up()),
         }
     }
 }
@@ -186,7 +187,7 @@ impl Answer {
                 Part::Head(head) => status = head.status,
                 Part::Data(bytes) => body.extend(bytes),
                 Part::End => return Ok((status, body)),
-                Part::Reset => return Err(lost()),
+                Part::Reset => return Err(given_up()),
             }
             if body.len() > MAX_MESSAGE_BYTES {
                 return Err(protocol_error(&"an answer is too long"));
@@ -323,6 +324,11 @@ impl State {
 /// The supervisor is gone.
 pub(super) fn lost() -> Problem {
     Problem::new(ErrorCode::SandboxLost, "the sandbox's supervisor is gone")
+}
+
+/// The supervisor lives, but wants no more of this call: too long a request, or too many at once.
+fn given_up() -> Problem {
+    Problem::new(ErrorCode::ProtocolError, "the supervisor gave the call up")
 }
 
 fn protocol_error(error: &dyn std::fmt::Display) -> Problem {

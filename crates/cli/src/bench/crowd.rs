@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandkeep_core::code::Problem;
+use sandkeep_core::enforcement::Level;
 use sandkeep_runtime::driver::Facts;
 use sandkeep_runtime::local::StateDirectory;
 use sandkeep_runtime::{Driver, Sandbox};
@@ -21,11 +22,12 @@ use crate::out::Stop;
 /// An idle sandbox: booted, one command done. Bytes, medians over [`IDLE_COUNT`] of them unless said otherwise.
 #[derive(Debug, Serialize)]
 pub(crate) struct Idle {
-    pub(crate) sandboxes: u64,
-    /// Proportional set size of supervisor and agent.
-    pub(crate) pss_bytes: u64,
+    pub(crate) sandboxes: usize,
+    /// Proportional set size of supervisor and agent; `None` where we may not read it: an ordinary user may not look
+    /// into the agent.
+    pub(crate) pss_bytes: Option<u64>,
     /// The same of one that is alone and shares its pages with nobody.
-    pub(crate) pss_alone_bytes: u64,
+    pub(crate) pss_alone_bytes: Option<u64>,
     /// Kernel memory charged to the sandbox's group; `None` without groups.
     pub(crate) group_kernel_bytes: Option<u64>,
     /// What the machine had less available with all of them, for each: everything counts here, also what other
@@ -33,6 +35,8 @@ pub(crate) struct Idle {
     pub(crate) available_delta_bytes: i64,
     /// The kernel's objects in that.
     pub(crate) slab_delta_bytes: i64,
+    /// Why there are fewer than [`IDLE_COUNT`].
+    pub(crate) failure: Option<String>,
 }
 
 /// Enough that what the machine says can be divided.
@@ -49,8 +53,8 @@ pub(crate) struct Alive {
     pub(crate) created_per_second: f64,
     pub(crate) commands_per_second: f64,
     pub(crate) stopped_per_second: f64,
-    /// Median proportional set size of supervisor and agent.
-    pub(crate) pss_bytes: u64,
+    /// Median proportional set size of supervisor and agent; `None` where we may not read it.
+    pub(crate) pss_bytes: Option<u64>,
     pub(crate) available_delta_bytes: i64,
     pub(crate) left: Left,
     /// The first failure.
@@ -75,22 +79,20 @@ type Held = Arc<dyn Sandbox>;
 pub(crate) async fn idle(driver: &Arc<dyn Driver>) -> Result<Idle, Stop> {
     let alone = life::create(driver.as_ref()).await?;
     life::run(alone.as_ref(), &["true"]).await?;
-    let pss_alone_bytes = weight::pss(alone.facts()).unwrap_or(0);
+    let pss_alone_bytes = weight::pss(alone.facts());
     let before = Host::now();
     let (crowd, failure) = gather(driver, IDLE_COUNT).await;
-    if let Some(problem) = failure {
-        return Err(problem.into());
-    }
     each(&crowd, |sandbox| async move { life::run(sandbox.as_ref(), &["true"]).await.is_ok() }).await;
     let after = Host::now();
     let facts: Vec<_> = crowd.iter().map(|sandbox| sandbox.facts().clone()).collect();
     let idle = Idle {
-        sandboxes: u64::from(IDLE_COUNT),
-        pss_bytes: middle(facts.iter().filter_map(weight::pss)).unwrap_or(0),
+        sandboxes: crowd.len(),
+        pss_bytes: middle(facts.iter().filter_map(weight::pss)),
         pss_alone_bytes,
-        group_kernel_bytes: middle(facts.iter().filter_map(|facts| weight::group_kernel(facts.slot))),
+        group_kernel_bytes: middle(crowd.iter().filter_map(|sandbox| group_kernel(sandbox.as_ref()))),
         available_delta_bytes: per(before.available, after.available, crowd.len()),
         slab_delta_bytes: per(after.slab, before.slab, crowd.len()),
+        failure: failure.map(|problem| problem.to_string()),
     };
     stop_all(&crowd).await;
     alone.stop().await;
@@ -115,7 +117,7 @@ pub(crate) async fn alive(
     let ran = begun.elapsed();
     let after = Host::now();
     let facts: Vec<_> = crowd.iter().map(|sandbox| sandbox.facts().clone()).collect();
-    let pss_bytes = middle(facts.iter().filter_map(weight::pss)).unwrap_or(0);
+    let pss_bytes = middle(facts.iter().filter_map(weight::pss));
     let processes = processes(&facts);
     let begun = Instant::now();
     stop_all(&crowd).await;
@@ -137,6 +139,11 @@ pub(crate) async fn alive(
         },
         failure: failure.map(|problem| problem.to_string()),
     })
+}
+
+/// `None` where no group holds its memory: a group of that name is then somebody else's.
+fn group_kernel(sandbox: &dyn Sandbox) -> Option<u64> {
+    (sandbox.enforcement().memory == Level::Kernel).then(|| weight::group_kernel(sandbox.facts().slot))?
 }
 
 /// Makes sandboxes until there are `count` or one cannot be made.

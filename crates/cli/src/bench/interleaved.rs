@@ -21,10 +21,17 @@ pub(crate) struct Interleaved {
     pub(crate) whole_life: Summary,
     /// By name.
     pub(crate) peers: BTreeMap<&'static str, Summary>,
-    /// Medians of the steps of a sandbox's life in milliseconds, in their order.
-    pub(crate) steps: Vec<(&'static str, f64)>,
+    /// Of a sandbox's life, in their order.
+    pub(crate) steps: Vec<Step>,
     /// Who is not compared, and why.
     pub(crate) absent: Vec<String>,
+}
+
+/// A part of a sandbox's life.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) p50_ms: f64,
 }
 
 /// Rounds before any that count: memory files are written, groups are made, caches are filled.
@@ -73,15 +80,15 @@ fn take_turn(
     }
 }
 
-fn steps(lives: &[Life]) -> Vec<(&'static str, f64)> {
-    let of = |step: fn(&Life) -> Duration| {
-        let times: Vec<_> = lives.iter().map(step).collect();
-        stats::median(&times).unwrap_or(0.0)
+fn steps(lives: &[Life]) -> Vec<Step> {
+    let step = |name, part: fn(&Life) -> Duration| {
+        let times: Vec<_> = lives.iter().map(part).collect();
+        Step { name, p50_ms: stats::median(&times).unwrap_or(0.0) }
     };
     vec![
-        ("create: supervisor, namespaces, root", of(|life| life.created)),
-        ("start: groups, fork, walls, exec", of(|life| life.ran.started)),
-        ("command runs, result arrives", of(|life| life.ran.ended.saturating_sub(life.ran.started))),
-        ("stop: kill, wait, release", of(|life| life.stopped)),
+        step("create: supervisor, namespaces, root", |life| life.created),
+        step("start: groups, fork, walls, exec", |life| life.ran.started),
+        step("run: the command, and its result", |life| life.ran.ended.saturating_sub(life.ran.started)),
+        step("stop: kill, wait, release", |life| life.stopped),
     ]
 }

@@ -39,16 +39,16 @@ impl Drop for Bundle {
 }
 
 impl Peer {
-    /// Its name in tables.
+    /// Its name in JSON; in tables with spaces.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Spawn => "bare spawn",
-            Self::SmallSpawn(_) => "bare spawn, small static",
+            Self::Spawn => "bare_spawn",
+            Self::SmallSpawn(_) => "small_spawn",
             Self::Floor(_) => "floor",
-            Self::StaticFloor(_) => "floor, small static",
+            Self::StaticFloor(_) => "floor_static",
             Self::Bubblewrap => "bwrap",
-            Self::Runc(_) => "runc run",
-            Self::Docker { .. } => "docker run",
+            Self::Runc(_) => "runc_run",
+            Self::Docker { .. } => "docker_run",
         }
     }
 

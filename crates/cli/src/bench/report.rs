@@ -40,15 +40,15 @@ fn cold(text: &mut String, cold: &Interleaved, trace: bool) {
     row(text, "sandkeep: create + first command", first, None);
     row(text, "sandkeep: the same, and stopped", &cold.whole_life, None);
     for (name, summary) in &cold.peers {
-        row(text, name, summary, Some(first.p50_ms / summary.p50_ms));
+        row(text, &name.replace('_', " "), summary, Some(first.p50_ms / summary.p50_ms));
     }
     for absent in &cold.absent {
         line(text, &format!("  not compared: {absent}"));
     }
     if trace {
         heading(text, "where it goes, medians", "      ms");
-        for (step, ms) in &cold.steps {
-            line(text, &format!("  {step:<40}{ms:>8.3}"));
+        for step in &cold.steps {
+            line(text, &format!("  {:<40}{:>8.3}", step.name, step.p50_ms));
         }
     }
 }
@@ -77,24 +77,15 @@ fn bursts(text: &mut String, bursts: &[Burst]) {
 
 fn idle(text: &mut String, idle: &Idle) {
     heading(text, &format!("an idle sandbox, of {}", idle.sandboxes), "     MiB");
-    let kernel = idle
-        .group_kernel_bytes
-        .map_or_else(|| "no group".to_owned(), |bytes| format!("{:>8.2}", mebibytes(bytes)));
-    line(text, &format!("  {:<40}{:>8.2}", "PSS of supervisor and agent", mebibytes(idle.pss_bytes)));
-    line(text, &format!("  {:<40}{:>8.2}", "PSS when it is the only one", mebibytes(idle.pss_alone_bytes)));
-    line(text, &format!("  {:<40}{kernel}", "kernel memory of its group"));
-    line(
-        text,
-        &format!(
-            "  {:<40}{:>8.2}",
-            "less available on the machine, each",
-            signed(idle.available_delta_bytes)
-        ),
-    );
-    line(
-        text,
-        &format!("  {:<40}{:>8.2}", "more kernel objects (slab), each", signed(idle.slab_delta_bytes)),
-    );
+    let mut row = |name: &str, value: String| line(text, &format!("  {name:<40}{value:>8}"));
+    row("PSS of supervisor and agent", size(idle.pss_bytes));
+    row("PSS when it is the only one", size(idle.pss_alone_bytes));
+    row("kernel memory of its group", size(idle.group_kernel_bytes));
+    row("less available on the machine, each", format!("{:.2}", signed(idle.available_delta_bytes)));
+    row("more kernel objects (slab), each", format!("{:.2}", signed(idle.slab_delta_bytes)));
+    if let Some(failure) = &idle.failure {
+        line(text, &format!("  no more of them: {failure}"));
+    }
 }
 
 fn alive(text: &mut String, alive: &Alive) {
@@ -107,8 +98,8 @@ fn alive(text: &mut String, alive: &Alive) {
             alive.created_per_second, alive.commands_per_second, alive.stopped_per_second
         ),
     );
-    let (pss, less) = (mebibytes(alive.pss_bytes), signed(alive.available_delta_bytes));
-    line(text, &format!("  {pss:.2} MiB PSS, {less:.2} MiB less available on the machine, each"));
+    let (pss, less) = (size(alive.pss_bytes), signed(alive.available_delta_bytes));
+    line(text, &format!("  {pss} MiB PSS, {less:.2} MiB less available on the machine, each"));
     let left = alive.left;
     line(
         text,
@@ -148,6 +139,10 @@ fn row(text: &mut String, name: &str, summary: &Summary, ours: Option<f64>) {
 fn cells(summary: &Summary) -> String {
     let Summary { count, min_ms, p50_ms, p95_ms, p99_ms, .. } = summary;
     format!("{count:>8}{min_ms:>9.2}{p50_ms:>9.2}{p95_ms:>9.2}{p99_ms:>9.2}")
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.2}", mebibytes(bytes)))
 }
 
 fn signed(bytes: i64) -> f64 {

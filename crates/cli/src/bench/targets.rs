@@ -32,8 +32,8 @@ pub(crate) fn judge(measured: &Measured) -> Vec<Verdict> {
     if let Some(failed) = at_once.map(|burst| burst.failed).reduce(|sum, failed| sum + failed) {
         verdicts.push(at_most("100 at once, failures", f64::from(failed), 0.0));
     }
-    if let Some(idle) = &measured.idle {
-        let bytes = idle.pss_bytes + idle.group_kernel_bytes.unwrap_or(0);
+    if let Some((idle, pss)) = measured.idle.as_ref().and_then(|idle| Some((idle, idle.pss_bytes?))) {
+        let bytes = pss + idle.group_kernel_bytes.unwrap_or(0);
         verdicts.push(at_most("idle sandbox, MiB (PSS + group's kernel memory)", mebibytes(bytes), 3.0));
     }
     if let Some(alive) = &measured.alive {
@@ -53,10 +53,10 @@ fn cold(cold: &Interleaved) -> Vec<Verdict> {
     if let Some(bwrap) = median("bwrap") {
         verdicts.push(at_most("create + first command, times bwrap", first / bwrap, 1.5));
     }
-    if let Some(runc) = median("runc run") {
+    if let Some(runc) = median("runc_run") {
         verdicts.push(at_most("create + first command, times runc run", first / runc, 0.4));
     }
-    if let Some(docker) = median("docker run") {
+    if let Some(docker) = median("docker_run") {
         let faster = docker / first;
         let reached = faster >= 50.0;
         verdicts.push(Verdict {
@@ -67,7 +67,7 @@ fn cold(cold: &Interleaved) -> Vec<Verdict> {
             reached,
         });
     }
-    if let (Some(floor), Some(small)) = (median("floor"), median("bare spawn, small static")) {
+    if let (Some(floor), Some(small)) = (median("floor"), median("small_spawn")) {
         let ratio = (first - small) / floor;
         verdicts.push(at_most("mechanism less one small exec, times floor", ratio, 1.5));
     }
@@ -117,13 +117,8 @@ mod tests {
 
     #[test]
     fn each_target_is_judged_against_its_own_peer() {
-        let peers = [
-            ("bwrap", 4.0),
-            ("runc run", 20.0),
-            ("docker run", 300.0),
-            ("floor", 3.0),
-            ("bare spawn, small static", 0.3),
-        ];
+        let peers =
+            [("bwrap", 4.0), ("runc_run", 20.0), ("docker_run", 300.0), ("floor", 3.0), ("small_spawn", 0.3)];
         let reached =
             |first| -> Vec<bool> { judge(&measured(first, &peers)).iter().map(|v| v.reached).collect() };
         // p99, bwrap 6.0, runc 8.0, docker 6.0, floor 4.8

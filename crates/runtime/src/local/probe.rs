@@ -4,6 +4,7 @@
 //! changes the host. It looks at files below a root of its own, so that a test can show it any machine.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sandkeep_sandbox::cgroup::Layout;
@@ -113,8 +114,10 @@ impl Host {
             return good(NAMESPACES, "a sandbox was made");
         }
         let (found, remedy) = self.forbids().unwrap_or_else(|| {
-            let found = "nothing known forbids them, so that the message above is all there is".to_owned();
-            (found, "see the message above, and `dmesg`".to_owned())
+            let found =
+                "no setting that we know forbids them: most often it is a chroot or a container around us";
+            let remedy = "leave the chroot, or allow namespaces to the container; `dmesg` may say more";
+            (found.to_owned(), remedy.to_owned())
         });
         Finding { subject: NAMESPACES, state: State::Missing, found, remedy: Some(remedy) }
     }
@@ -152,10 +155,20 @@ impl Host {
         })
     }
 
-    /// In a chroot that is no mount point, no mount is at `/`.
+    /// In a chroot that is no mount point, no mount is at `/`; in others, the first process of our mount namespace
+    /// has another root than we do (which root alone may see).
     fn in_chroot(&self) -> bool {
         let mounts = self.read("/proc/self/mountinfo").unwrap_or_default();
-        !mounts.is_empty() && !mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"))
+        if !mounts.is_empty() && !mounts.lines().any(|line| line.split(' ').nth(4) == Some("/")) {
+            return true;
+        }
+        let namespace = |process| fs::read_link(self.root.join(format!("proc/{process}/ns/mnt"))).ok();
+        let root = |process| {
+            let meta = fs::metadata(self.root.join(format!("proc/{process}/root/."))).ok()?;
+            Some((meta.dev(), meta.ino()))
+        };
+        let (ours, first) = (root("self"), root("1"));
+        namespace("self") == namespace("1") && ours.is_some() && first.is_some() && ours != first
     }
 
     fn container(&self) -> Option<String> {
@@ -274,11 +287,11 @@ mod tests {
             (1000, vec![debian, apparmor], "kernel.unprivileged_userns_clone=1"),
             (1000, vec![most, debian], "user.max_user_namespaces=15000"),
             (0, vec![most], "user.max_user_namespaces=15000"),
-            (0, vec![apparmor, debian], "see the message above"),
+            (0, vec![apparmor, debian], "leave the chroot"),
             (0, vec![chroot], "pivot_root"),
             (0, vec![("run/.containerenv", "")], "docker run"),
             (1000, vec![filtered], "docker run"),
-            (1000, vec![], "see the message above"),
+            (1000, vec![], "leave the chroot"),
         ];
         for (uid, files, remedy) in cases {
             let (_root, host) = host(uid, &files);
@@ -287,7 +300,8 @@ mod tests {
             assert!(finding.remedy.as_ref().unwrap().contains(remedy), "{finding:?}");
             assert_eq!(host.namespaces(true).state, State::Good);
         }
-        let (root, host) = host(0, &[]);
+        let (root, host) = host(0, &[("proc/self/root/x", ""), ("proc/1/root/x", "")]);
+        assert!(host.namespaces(false).found.contains("we are in a chroot"));
         fs::remove_file(root.path().join("proc/self/ns/user")).unwrap();
         assert!(host.namespaces(false).found.contains("no user namespaces"));
     }

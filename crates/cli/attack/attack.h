@@ -3,7 +3,7 @@
 // Every C program is one file `<area>/<name>.c` holding one `ATTACK(<name_with_underscores>)`
 // body. The build compiles all of them with `main.c` into one static multi-call binary:
 //
-//     gcc -O1 -static -Wall -Wextra -pthread -I . -o attack main.c */*.c
+//     gcc -O1 -static -Wall -Wextra -pthread -I . -o attack *.c */*.c
 //
 // A body ends in exactly one BLOCKED or ESCAPED, which print the verdict line and exit 0.
 // A program that cannot even make its attempt calls attack_give_up: no verdict, exit 2,

@@ -1,4 +1,5 @@
-// Entry of the multi-call binary: `attack NAME` runs one program, `attack --list` names all.
+// Entry of the multi-call binary: `attack NAME` runs one program, `attack --list` names all, `attack --bait` is for
+// the harness (see bait.c).
 // Programs register themselves (see ATTACK in attack.h), so there is no table to keep.
 
 #include "attack.h"
@@ -8,6 +9,8 @@
 #include <poll.h>
 
 #define MAX_PROGRAMS 256
+
+int attack_bait(void);
 
 static struct {
     char name[64];
@@ -196,6 +199,8 @@ int main(int argc, char **argv)
             puts(programs[i].name);
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--bait") == 0)
+        return attack_bait();
     for (unsigned i = 0; argc >= 2 && i < program_count; i++)
         if (strcmp(programs[i].name, argv[1]) == 0)
             return programs[i].body();

@@ -7,6 +7,7 @@
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
+mod attack;
 mod bench;
 mod completions;
 mod config;
@@ -42,6 +43,7 @@ enum Command {
     Run(Box<run::Args>),
     Doctor(doctor::Args),
     Config(config::Args),
+    Attack(attack::Args),
     Bench(bench::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -55,6 +57,7 @@ impl Command {
             Command::Run(args) => args.json,
             Command::Doctor(args) => args.json,
             Command::Config(args) => args.wants_json(),
+            Command::Attack(args) => args.json,
             Command::Bench(args) => args.wants_json(),
             Command::Version(args) => args.json,
             Command::Explain(_) | Command::Completions(_) => false,
@@ -65,6 +68,7 @@ impl Command {
     async fn execute(self) -> Result<u8, Stop> {
         match self {
             Command::Run(args) => run::execute(*args).await,
+            Command::Attack(args) => attack::execute(&args).await,
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,
             Command::Config(args) => config::execute(&args),

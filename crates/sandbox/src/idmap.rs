@@ -213,6 +213,31 @@ pub fn helpers_present() -> bool {
     })
 }
 
+/// What our own user namespace maps, as its parent sees it: the text of `/proc/self/uid_map`.
+#[must_use]
+pub fn parse_map(text: &str) -> Vec<Span> {
+    let span = |line: &str| {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+        Some(Span { inside: numbers.next()?, outside: numbers.next()?, count: numbers.next()? })
+    };
+    text.lines().filter_map(span).collect()
+}
+
+/// Whether all of `first..first+RANGE` can be handed on to a namespace below ours.
+#[must_use]
+pub fn covers(own: &[Span], first: u32) -> bool {
+    own.iter().any(|span| {
+        let end = u64::from(span.inside) + u64::from(span.count);
+        first >= span.inside && u64::from(first) + u64::from(RANGE) <= end
+    })
+}
+
+/// Whether our id 0 is that of the root above us: of the whole machine, as far as anyone here can tell.
+#[must_use]
+pub fn is_real_root(own: &[Span]) -> bool {
+    own.iter().any(|span| span.inside == 0 && span.outside == 0)
+}
+
 fn lines(spans: &[Span]) -> String {
     spans.iter().map(|s| format!("{} {} {}\n", s.inside, s.outside, s.count)).collect()
 }
@@ -254,6 +279,14 @@ mod tests {
         }
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(1000), Some(1001));
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(0), None);
+    }
+
+    #[test]
+    fn a_namespace_around_us_is_seen_in_its_map() {
+        let (whole, container) = ("         0          0 4294967295\n", "0 100000 65536\n");
+        assert!(covers(&parse_map(whole), 1_879_048_192) && is_real_root(&parse_map(whole)));
+        assert!(!covers(&parse_map(container), 1_879_048_192) && !is_real_root(&parse_map(container)));
+        assert!(is_real_root(&parse_map("0 0 1\n")) && !covers(&parse_map("0 0 1\n"), 1_879_048_192));
     }
 
     #[test]

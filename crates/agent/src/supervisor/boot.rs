@@ -65,7 +65,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
         .map_err(|error| failed("cannot lock a slot", &error))?
         .ok_or_else(|| problem("no_slot", "every slot for a sandbox on this host is taken"))?;
-    let ids = choose_ids(spec, &slot);
+    let ids = choose_ids(spec, &slot)?;
     let layout = Layout::detect();
     let grouped = !matches!(layout, Layout::None { .. });
     // In a version 2 tree process 1 is born into its leaf; elsewhere groups are claimed while it builds.
@@ -130,10 +130,15 @@ fn namespaces_refused(errno: &rustix::io::Errno) -> Problem {
 }
 
 /// Root gives a range of its own; an ordinary user has a subordinate range, or one id.
-fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> IdMap {
+fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> Result<IdMap, Problem> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    if uid == 0 {
-        return IdMap::range(slot.first_id(spec.id_base));
+    let own = idmap::parse_map(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default());
+    if uid == 0 && idmap::covers(&own, slot.first_id(spec.id_base)) {
+        return Ok(IdMap::range(slot.first_id(spec.id_base)));
+    }
+    if uid == 0 && idmap::is_real_root(&own) {
+        let text = "root in a user namespace that has no other ids to give: code would run as root of the host";
+        return Err(problem("isolation_unavailable", text));
     }
     let user = idmap::user_name(uid);
     let lent = |path: &str| {
@@ -143,15 +148,15 @@ fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> IdMap {
     match (lent("/etc/subuid"), lent("/etc/subgid")) {
         (Some(uids), Some(gids)) if idmap::helpers_present() => {
             if spec.mounts.is_empty() {
-                IdMap::subordinate(uid, gid, uids, gids)
+                Ok(IdMap::subordinate(uid, gid, uids, gids))
             } else {
                 // What the caller shows is the caller's: the code is to use it as the caller would.
-                IdMap::subordinate_as_caller(uid, gid, uids, gids)
+                Ok(IdMap::subordinate_as_caller(uid, gid, uids, gids))
             }
         }
         // With one id only, it is the user's in `strict` and root's in `dev`, which is there for what root does.
-        _ if spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV) => IdMap::single(uid, gid, 0),
-        _ => IdMap::single(uid, gid, USER_ID),
+        _ if spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV) => Ok(IdMap::single(uid, gid, 0)),
+        _ => Ok(IdMap::single(uid, gid, USER_ID)),
     }
 }
 

@@ -1,0 +1,18 @@
+//! The table of what executions promise, through the real command and, where a live sandbox is needed, its driver.
+//!
+//! One file per part of the promise. Runs as root and as ordinary users; see `docs/TESTING.md`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail like tests, and skips are told")]
+
+mod artifacts;
+mod bounds;
+mod cancels;
+mod exits;
+mod input;
+mod many;
+mod output;
+mod places;
+mod returns;
+mod sizes;
+#[path = "../support/mod.rs"]
+mod support;
+mod times;

@@ -34,7 +34,17 @@ fn new_changed_and_renamed_files_are_found_and_others_not() {
         );
         spec.artifacts = true;
         let heard = run(sandbox.as_ref(), &spec).await;
-        let expected = ["a/b/c/new", "backdated", "changed", "d/changed", "empty", "moved", "new", "rewritten", "truncated"];
+        let expected = [
+            "a/b/c/new",
+            "backdated",
+            "changed",
+            "d/changed",
+            "empty",
+            "moved",
+            "new",
+            "rewritten",
+            "truncated",
+        ];
         assert_eq!(names(&heard), expected);
         assert_eq!(found(&heard)["empty"], 0);
         assert!(!heard.ended().artifacts_truncated);
@@ -49,7 +59,9 @@ fn digests_are_of_the_contents() {
     block_on(async {
         let driver = local();
         let sandbox = fresh(&driver).await;
-        let mut spec = shell("printf '' > empty; head -c 3000000 /dev/urandom > big.bin; echo '{}' > x.json; echo a > a.csv");
+        let mut spec = shell(
+            "printf '' > empty; head -c 3000000 /dev/urandom > big.bin; echo '{}' > x.json; echo a > a.csv",
+        );
         spec.artifacts = true;
         let heard = run(sandbox.as_ref(), &spec).await;
         assert_eq!(names(&heard), ["a.csv", "big.bin", "empty", "x.json"]);
@@ -90,8 +102,9 @@ fn more_than_a_thousand_are_cut() {
         let driver = local();
         let sandbox = fresh(&driver).await;
         for (count, truncated) in [(1_000, false), (1_001, true), (3_000, true)] {
-            let mut spec =
-                shell(&format!("rm -rf m; mkdir m; cd m; i=0; while [ $i -lt {count} ]; do : > $i; i=$((i+1)); done"));
+            let mut spec = shell(&format!(
+                "rm -rf m; mkdir m; cd m; i=0; while [ $i -lt {count} ]; do : > $i; i=$((i+1)); done"
+            ));
             spec.artifacts = true;
             let heard = run(sandbox.as_ref(), &spec).await;
             assert_eq!(found(&heard).len(), 1_000, "of {count}");
@@ -151,8 +164,9 @@ fn copies_given_at_the_start_are_not_results() {
 
 #[test]
 fn a_timeout_still_tells_what_was_made() {
-    let (status, result) =
-        command(&["--timeout", "1s", "-"]).stdin("open('made', 'w').write('x')\nimport time\ntime.sleep(100)").json();
+    let (status, result) = command(&["--timeout", "1s", "-"])
+        .stdin("open('made', 'w').write('x')\nimport time\ntime.sleep(100)")
+        .json();
     assert_eq!((status, &result["artifacts"][0]["path"]), (124, &"made".into()), "{result}");
 }
 
@@ -168,7 +182,9 @@ fn out_copies_them() {
     assert!(out.join("link").symlink_metadata().is_err(), "a link was copied");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
     // A command's too, when they are asked for; and what was there is replaced.
-    let done = command(&["--out", &out.to_string_lossy(), "--", "sh", "-c", "mkdir -p a/b; echo new > a/b/c"]).done();
+    let done =
+        command(&["--out", &out.to_string_lossy(), "--", "sh", "-c", "mkdir -p a/b; echo new > a/b/c"])
+            .done();
     done.assert_status(0);
     assert_eq!(std::fs::read(out.join("a/b/c")).unwrap(), b"new\n");
     let (status, told) = command(&["--out", "/proc/nowhere", "--", "true"]).json();

@@ -25,7 +25,11 @@ for _ in range(4): os.wait()
 #[test]
 fn memory_is_of_the_whole_tree() {
     let (status, result) = command(&["--memory", "128MiB", "-"]).stdin(FOUR_HOGS).json();
-    assert_eq!((status, &result["status"], &result["limit"]), (137, &"failed".into(), &"memory".into()), "{result}");
+    assert_eq!(
+        (status, &result["status"], &result["limit"]),
+        (137, &"failed".into(), &"memory".into()),
+        "{result}"
+    );
     assert_eq!(result["stdout"], "parent waits\n");
 }
 
@@ -59,7 +63,11 @@ fn an_oom_kill_of_a_grandchild_ends_all_of_it() {
         let mut execution = shell(line);
         execution.limits.memory = ByteSize::from_mib(128);
         let heard = run(sandbox.as_ref(), &execution).await;
-        assert_eq!((heard.end().state, heard.end().limit), (ExecutionState::Failed, Some(LimitKind::Memory)), "{heard:?}");
+        assert_eq!(
+            (heard.end().state, heard.end().limit),
+            (ExecutionState::Failed, Some(LimitKind::Memory)),
+            "{heard:?}"
+        );
         assert_eq!(run(sandbox.as_ref(), &shell("echo on")).await.assert_succeeded().out(), "on\n");
     });
 }
@@ -167,7 +175,10 @@ print(count)
         let (error, count) = out.trim().split_once('\n').unwrap_or_else(|| panic!("no error: {out}"));
         let count: u32 = count.parse().unwrap();
         assert!(error == "ENOSPC" && (500..=1_000).contains(&count), "{out}");
-        assert_eq!(run(sandbox.as_ref(), &shell("echo on; rm -r /workspace/1*")).await.assert_succeeded().out(), "on\n");
+        assert_eq!(
+            run(sandbox.as_ref(), &shell("echo on; rm -r /workspace/1*")).await.assert_succeeded().out(),
+            "on\n"
+        );
     });
 }
 
@@ -192,7 +203,8 @@ print(time.process_time())
 
 #[test]
 fn processor_time_of_children_counts() {
-    let line = "for i in 1 2 3; do python3 -c 'import time\nwhile time.process_time() < 0.3: pass' & done; wait";
+    let line =
+        "for i in 1 2 3; do python3 -c 'import time\nwhile time.process_time() < 0.3: pass' & done; wait";
     let (status, result) = command(&["--", "sh", "-c", line]).json();
     assert_eq!(status, 0, "{result}");
     let metrics = &result["metrics"];
@@ -220,7 +232,9 @@ fn peaks_are_of_one_execution_each() {
         let code = "import time\nx = bytearray(150 << 20)\nfor at in range(0, len(x), 4096): x[at] = 1\ntime.sleep(0.2)\n";
         let large = run(sandbox.as_ref(), &script(Language::Python, code)).await;
         let small = run(sandbox.as_ref(), &shell("sleep 0.2")).await;
-        let peak = |heard: &crate::support::driver::Heard| heard.assert_succeeded().ended().metrics.peak_memory_bytes.unwrap();
+        let peak = |heard: &crate::support::driver::Heard| {
+            heard.assert_succeeded().ended().metrics.peak_memory_bytes.unwrap()
+        };
         assert!(peak(&large) >= 150 << 20, "{}", peak(&large));
         assert!(peak(&small) < 50 << 20, "the peak of the one before: {}", peak(&small));
         let source = if is_root() { MetricsSource::Cgroup } else { MetricsSource::Sampled };
@@ -249,7 +263,10 @@ fn enforcement_is_told_for_every_limit() {
     let (_, result) = command(&["--", "true"]).json();
     let levels = &result["enforcement"];
     for limit in ["memory", "cpu", "processes", "disk", "inodes", "timeout", "output"] {
-        assert!(["kernel", "watched", "none"].contains(&levels[limit].as_str().unwrap_or("")), "{limit}: {levels}");
+        assert!(
+            ["kernel", "watched", "none"].contains(&levels[limit].as_str().unwrap_or("")),
+            "{limit}: {levels}"
+        );
     }
     if is_root() {
         let (status, _) = command(&["--require-limits", "--", "true"]).json();
@@ -258,7 +275,10 @@ fn enforcement_is_told_for_every_limit() {
         let (status, told) = command(&["--require-limits", "--", "true"]).json();
         assert_eq!((status, &told["error"]["code"]), (125, &"limit_not_enforceable".into()));
         let causes = levels["causes"].as_array().unwrap();
-        assert!(causes.iter().all(|cause| cause["remedy"].as_str().is_some_and(|text| !text.is_empty())), "{causes:?}");
+        assert!(
+            causes.iter().all(|cause| cause["remedy"].as_str().is_some_and(|text| !text.is_empty())),
+            "{causes:?}"
+        );
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{ExecutionState, Exit, Language};
-use sandkeep_runtime::driver::Cancel;
+use sandkeep_runtime::driver::{Cancel, Stdin};
 use sandkeep_runtime::{Running, Sandbox};
 
 use crate::support::driver::{
-    Heard, all_of, block_on, command, eventually, fresh, run, script, shell, to_end, until_output, with_timeout,
+    Heard, all_of, block_on, command, eventually, fresh, run, script, shell, to_end, until_output,
+    with_timeout,
 };
 use crate::support::{self, host, local};
 
@@ -34,7 +35,9 @@ fn before_the_start_is_told() {
         let driver = local();
         let sandbox = fresh(&driver).await;
         for how in BOTH {
-            for spec in [command(&["sleep", "1000"]), script(Language::Python, "import time\ntime.sleep(1000)\n")] {
+            for spec in
+                [command(&["sleep", "1000"]), script(Language::Python, "import time\ntime.sleep(1000)\n")]
+            {
                 let mut running = sandbox.start(&spec).await.unwrap();
                 assert!(running.control().cancel(how).await.unwrap(), "{how:?}");
                 assert_cancelled(sandbox.as_ref(), running.as_mut(), None).await;
@@ -78,16 +81,18 @@ fn while_its_output_is_drained() {
         let driver = local();
         let sandbox = fresh(&driver).await;
         for how in BOTH {
-            let marker = host::marker();
-            let spec = shell(&format!("head -c 4000000 /dev/zero; : {marker}"));
+            let mut spec = shell("echo begun; read go; head -c 4000000 /dev/zero");
+            spec.stdin = Stdin::Open;
             let mut running = sandbox.start(&spec).await.unwrap();
+            let heard = until_output(running.as_mut(), "begun").await;
+            running.control().send_input(b"go\n".to_vec()).await.unwrap();
             // Nobody listens, so that bytes wait everywhere on the way when its process is gone.
-            eventually("it begins", || !host::with_argument(&marker).is_empty());
-            eventually("its process is gone", || host::with_argument(&marker).is_empty());
+            let agent = sandbox.facts().agent_pid;
+            eventually("its process is gone", || host::children(agent).is_empty());
             let accepted = running.control().cancel(how).await.unwrap();
-            let heard = all_of(running.as_mut()).await;
+            let heard = to_end(running.as_mut(), heard).await;
             assert_consistent(accepted, &heard);
-            assert_eq!(heard.position, 4_000_000);
+            assert_eq!(heard.position, 4_000_006);
         }
     });
 }
@@ -165,33 +170,25 @@ fn politeness_has_an_end() {
 #[test]
 fn the_command_asks_first_and_kills_second() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let marker = host::marker();
-        let line = format!("trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done; : {marker}");
-        let run = support::run(&["--", "sh", "-c", &line]).start();
-        until_running(&marker);
+        let line = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+        let run = support::run(&["--", "sh", "-c", line]).start();
+        run.until("ready");
         run.signal(signal);
         let done = run.done();
-        assert_eq!((done.status, done.out().as_str()), (130, "bye\n"), "{signal:?}: {}", done.err());
+        assert_eq!((done.status, done.out().as_str()), (130, "ready\nbye\n"), "{signal:?}: {}", done.err());
     }
     let marker = host::marker();
-    let line = format!("trap '' TERM; while :; do sleep 0.05; done; : {marker}");
+    let line = format!("trap '' TERM; echo ready; while :; do sleep 0.05; done; : {marker}");
     let run = support::run(&["--", "sh", "-c", &line]).start();
-    until_running(&marker);
+    run.until("ready");
     let begun = Instant::now();
     run.signal(Signal::INT);
-    // Two that come at once would be one.
+    // Two that are pending at once are one.
     std::thread::sleep(Duration::from_millis(100));
     run.signal(Signal::INT);
     assert_eq!(run.done().status, 130);
     assert!(begun.elapsed() < Duration::from_secs(4), "the second did not kill: {:?}", begun.elapsed());
     assert_eq!(host::with_argument(&marker), [0_u32; 0]);
-}
-
-/// Until the code has had a moment to set its traps.
-fn until_running(marker: &str) {
-    eventually("its loop sleeps", || {
-        host::with_argument(marker).iter().any(|pid| !host::children(*pid).is_empty())
-    });
 }
 
 #[test]
@@ -243,7 +240,9 @@ fn what_is_frozen_can_be_killed() {
                 let heard = until_output(running.as_mut(), "ready").await;
                 let code = host::with_argument(&marker);
                 let Some(file) = freezer_of(code[0], which) else {
-                    println!("SKIPPED what_is_frozen_can_be_killed: no {which} in the groups of an execution here");
+                    println!(
+                        "SKIPPED what_is_frozen_can_be_killed: no {which} in the groups of an execution here"
+                    );
                     running.control().cancel(Cancel::Now).await.unwrap();
                     continue;
                 };

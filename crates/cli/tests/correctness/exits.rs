@@ -6,8 +6,7 @@ use crate::support::driver::{block_on, fresh, run, shell};
 use crate::support::{self, local};
 
 /// Default disposition: ends the process (signal(7)).
-const DEADLY: [u8; 21] =
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 25, 26, 27, 31];
+const DEADLY: [u8; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 25, 26, 27, 31];
 /// Those that a program only gets from its C library or from others.
 const REAL_TIME: [u8; 3] = [34, 50, 64];
 
@@ -48,7 +47,10 @@ fn the_command_exits_as_the_code_does() {
         assert_eq!((status, &result["exit_code"]), (code, &code.into()));
         let expected = if code == 0 { "succeeded" } else { "failed" };
         assert_eq!(result["status"], expected);
-        assert!(result["signal"].is_null() && result["limit"].is_null() && result["error"].is_null(), "{result}");
+        assert!(
+            result["signal"].is_null() && result["limit"].is_null() && result["error"].is_null(),
+            "{result}"
+        );
     }
 }
 
@@ -86,7 +88,7 @@ fn what_is_not_there_or_no_program() {
         assert_eq!(result["status"], "failed");
         assert!(result["started_at"].is_null() && result["exit_code"].is_null(), "{result}");
         let done = support::run(&["--", program]).done();
-        assert!(done.assert_status(expected).err().starts_with(code), "{}", done.err());
+        assert!(done.assert_status(expected).err().starts_with(&format!("sandkeep: {code}: ")), "{}", done.err());
     }
 }
 
@@ -106,9 +108,11 @@ fn a_script_whose_interpreter_is_missing_is_not_found() {
 
 #[test]
 fn a_syntax_error_is_the_codes_own_failure() {
-    for (language, code, word) in
-        [("python", "def f(:\n", "SyntaxError"), ("javascript", "let = ;;(", "SyntaxError"), ("bash", "if then", "syntax error")]
-    {
+    for (language, code, word) in [
+        ("python", "def f(:\n", "SyntaxError"),
+        ("javascript", "let = ;;(", "SyntaxError"),
+        ("bash", "if then", "syntax error"),
+    ] {
         let (status, result) = support::run(&["--lang", language, "-"]).stdin(code).json();
         assert!((1..=2).contains(&status), "{result}");
         assert!(result["stderr"].as_str().unwrap().contains(word), "{result}");

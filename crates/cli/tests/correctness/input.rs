@@ -18,7 +18,8 @@ fn standard_input_from_a_file_and_from_a_pipe() {
 
 #[test]
 fn ten_mb_pass_through_cat() {
-    let bytes: Vec<u8> = (0..10_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect();
+    let bytes: Vec<u8> =
+        (0..10_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect();
     let done = run(&["--stdin", "-", "--", "cat"]).stdin(bytes.clone()).done();
     assert!(done.assert_status(0).stdout == bytes, "{} bytes came back", done.stdout.len());
 }
@@ -39,7 +40,19 @@ fn the_environment_is_from_zero() {
     let out = done.assert_status(0).out();
     let mut names: Vec<&str> = out.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
-    let known = ["A", "B", "HOME", "LANG", "LOGNAME", "NODE_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "TMPDIR", "USER"];
+    let known = [
+        "A",
+        "B",
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "NODE_PATH",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "TMPDIR",
+        "USER",
+    ];
     assert_eq!(names, known, "{out}");
     assert!(!out.contains("leaked") && out.contains("B=x=y z\n"), "{out}");
     // Nor in what started the code.
@@ -78,9 +91,18 @@ fn copied_files_are_in_the_workspace() {
     let directory = directory();
     std::fs::write(directory.path().join("data.csv"), "a,b\n").unwrap();
     std::fs::write(directory.path().join("odd name🦀"), [0, 255]).unwrap();
-    let done = run(&["--file", "data.csv", "--file", "odd name🦀:in/deep/x", "--", "sh", "-c", "cat data.csv in/deep/x; pwd"])
-        .directory(directory.path())
-        .done();
+    let done = run(&[
+        "--file",
+        "data.csv",
+        "--file",
+        "odd name🦀:in/deep/x",
+        "--",
+        "sh",
+        "-c",
+        "cat data.csv in/deep/x; pwd",
+    ])
+    .directory(directory.path())
+    .done();
     assert_eq!(done.assert_status(0).stdout, b"a,b\n\0\xff/workspace\n");
 }
 

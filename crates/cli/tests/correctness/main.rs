@@ -1,7 +1,11 @@
 //! The table of what executions promise, through the real command and, where a live sandbox is needed, its driver.
 //!
 //! One file per part of the promise. Runs as root and as ordinary users; see `docs/TESTING.md`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail like tests, and skips are told")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail like tests, and skips are told"
+)]
 
 mod artifacts;
 mod bounds;

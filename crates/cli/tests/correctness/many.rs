@@ -105,8 +105,9 @@ fn sandboxes_are_made_at_the_same_time() {
 
 #[test]
 fn commands_run_at_the_same_time() {
-    let started: Vec<_> =
-        (0..16).map(|n| crate::support::run(&["--", "sh", "-c", &format!("echo {n}; exit {n}")]).start()).collect();
+    let started: Vec<_> = (0..16)
+        .map(|n| crate::support::run(&["--", "sh", "-c", &format!("echo {n}; exit {n}")]).start())
+        .collect();
     for (n, run) in started.into_iter().enumerate() {
         let done = run.done();
         assert_eq!(done.assert_status(i32::try_from(n).unwrap()).out(), format!("{n}\n"));
@@ -120,7 +121,10 @@ fn hundreds_of_executions_one_after_another() {
         let sandbox = fresh(&driver).await;
         let begun = host::tree(sandbox.facts().supervisor_pid).len();
         for n in 0..400 {
-            assert_eq!(run(sandbox.as_ref(), &shell(&format!("echo {n}"))).await.assert_succeeded().out(), format!("{n}\n"));
+            assert_eq!(
+                run(sandbox.as_ref(), &shell(&format!("echo {n}"))).await.assert_succeeded().out(),
+                format!("{n}\n")
+            );
         }
         assert_eq!(host::tree(sandbox.facts().supervisor_pid).len(), begun, "processes are left");
         let descriptors = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);

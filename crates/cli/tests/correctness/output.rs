@@ -23,7 +23,12 @@ fn head_gap_and_tail_account_for_every_byte() {
     let (total, cap) = (2_000_000, 100_000);
     let (status, result) =
         run(&["--output", &cap.to_string(), "-", "--", &total.to_string()]).stdin(NUMBERED).json();
-    assert_eq!((status, &result["limit"]), (0, &Value::Null), "a cap is not an end: {:.500}", result["stderr"]);
+    assert_eq!(
+        (status, &result["limit"]),
+        (0, &Value::Null),
+        "a cap is not an end: {:.500}",
+        result["stderr"]
+    );
     let stdout = result["stdout"].as_str().unwrap();
     let stderr = result["stderr"].as_str().unwrap();
     let missing = |name: &str| result[name].as_u64().unwrap();
@@ -77,7 +82,8 @@ fn output_kill_ends_a_flood() {
     let begun = Instant::now();
     let (status, result) = run(&["--output-kill", "1MB", "--timeout", "60s", "--", "yes", "flood"]).json();
     assert_eq!((status, &result["status"], &result["limit"]), (137, &"failed".into(), &"output".into()));
-    let written = result["stdout"].as_str().unwrap().len() as u64 + result["stdout_missing_bytes"].as_u64().unwrap();
+    let written =
+        result["stdout"].as_str().unwrap().len() as u64 + result["stdout_missing_bytes"].as_u64().unwrap();
     assert!(written > 1_000_000, "what was written before stays: {written}");
     assert!(begun.elapsed().as_secs() < 30, "the flood went on");
     let (status, result) = run(&["--output-kill", "1MB", "--", "head", "-c", "1000000", "/dev/zero"]).json();
@@ -105,7 +111,8 @@ fn output_of_many_writers_is_complete() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_run() {
-    let script = format!("{} run -- yes | head -n 3; echo ${{PIPESTATUS[0]}}", crate::support::binary().display());
+    let script =
+        format!("{} run -- yes | head -n 3; echo ${{PIPESTATUS[0]}}", crate::support::binary().display());
     let shell = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&shell.stdout), "y\ny\ny\n141\n");
 }

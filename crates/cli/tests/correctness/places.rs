@@ -42,7 +42,12 @@ fn what_is_written_to_a_mount_has_its_owner_on_disk() {
         let line = "stat -c %U /data/given && echo more >> /data/given && mkdir -p /data/a/b && echo new > /data/a/b/c && mv /data/a/b/c /data/a/d && ln -s given /data/link && chmod 640 /data/given && stat -c %U /data/a/d";
         let done = run(&["--profile", profile, "--mount", &mount, "--", "sh", "-c", line]).done();
         let user = if persona() == "nosub" && profile == "dev" { "root" } else { "user" };
-        assert_eq!(done.assert_status(0).out(), format!("{user}\n{user}\n"), "{profile}: the code's own: {}", done.err());
+        assert_eq!(
+            done.assert_status(0).out(),
+            format!("{user}\n{user}\n"),
+            "{profile}: the code's own: {}",
+            done.err()
+        );
         assert_eq!(fs::read_to_string(path.join("given")).unwrap(), "from the host\nmore\n");
         assert_eq!(fs::read_to_string(path.join("a/d")).unwrap(), "new\n");
         for name in ["given", "a", "a/b", "a/d", "link"] {
@@ -91,7 +96,10 @@ fn busybox_root(parent: &Path) -> Option<PathBuf> {
         fs::create_dir_all(root.join(name)).unwrap();
     }
     fs::copy(busybox, root.join("bin/busybox")).unwrap();
-    for applet in ["sh", "ls", "cat", "id", "echo", "touch", "mkdir", "true", "ps", "mount", "pwd", "stat", "sleep", "env", "rm"] {
+    for applet in [
+        "sh", "ls", "cat", "id", "echo", "touch", "mkdir", "true", "ps", "mount", "pwd", "stat", "sleep",
+        "env", "rm",
+    ] {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(root.join("etc/marker"), "of the image\n").unwrap();
@@ -105,13 +113,20 @@ fn a_root_of_its_own_strict() {
     let Some(root) = busybox_root(parent.path()) else { return };
     let root_dir = root.to_string_lossy().into_owned();
     let run = |line: &str| run(&["--root-dir", &root_dir, "--", "sh", "-c", line]).done();
-    let done = run("id -u; pwd; cat /etc/marker; ls /usr/bin; echo ok > /workspace/x && echo ok > /tmp/x && cat /workspace/x /tmp/x");
+    let done = run(
+        "id -u; pwd; cat /etc/marker; ls /usr/bin; echo ok > /workspace/x && echo ok > /tmp/x && cat /workspace/x /tmp/x",
+    );
     assert_eq!(done.assert_status(0).out(), "1000\n/workspace\nof the image\nok\nok\n", "{}", done.err());
     let done = run("touch /bin/new || touch /new || touch /etc/new || rm /etc/marker");
     assert_ne!(done.status, 0, "the image was written: {}", done.err());
     assert!(!root.join("bin/new").exists() && !root.join("new").exists() && !root.join("etc/new").exists());
     let done = run("ls -d /root /home/user /proc/self /dev/null /dev/shm; ls /usr/lib 2>/dev/null");
-    assert!(done.out().contains("/dev/null") && done.out().contains("/proc/self"), "{} {}", done.out(), done.err());
+    assert!(
+        done.out().contains("/dev/null") && done.out().contains("/proc/self"),
+        "{} {}",
+        done.out(),
+        done.err()
+    );
     let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "the image has new entries: {left:?}");
 }
@@ -121,29 +136,40 @@ fn a_root_of_its_own_dev() {
     let parent = directory();
     let Some(root) = busybox_root(parent.path()) else { return };
     let root_dir = root.to_string_lossy().into_owned();
-    let line = "id -u; echo new > /etc/new && rm /etc/marker && echo more >> /bin/sh2 && ls /etc/new /bin/sh2";
-    let done = run(&["--root-dir", &root_dir, "--profile", "dev", "--user", "root", "--", "sh", "-c", line]).done();
+    let line =
+        "id -u; echo new > /etc/new && rm /etc/marker && echo more >> /bin/sh2 && ls /etc/new /bin/sh2";
+    let done =
+        run(&["--root-dir", &root_dir, "--profile", "dev", "--user", "root", "--", "sh", "-c", line]).done();
     assert_eq!(done.assert_status(0).out(), "0\n/bin/sh2\n/etc/new\n", "{}", done.err());
-    assert_eq!(fs::read_to_string(root.join("etc/marker")).unwrap(), "of the image\n", "the image was changed");
+    assert_eq!(
+        fs::read_to_string(root.join("etc/marker")).unwrap(),
+        "of the image\n",
+        "the image was changed"
+    );
     assert!(!root.join("etc/new").exists() && !root.join("bin/sh2").exists());
 }
 
 #[test]
 fn dev_has_a_root_whose_writes_stay_inside() {
     let name = host::marker();
-    let line = format!("id -u; id -un; echo x > /usr/bin/{name} && ls /usr/bin/{name}; echo y >> /etc/hostname && rm /usr/bin/env && ! ls /usr/bin/env 2>/dev/null");
+    let line = format!(
+        "id -u; id -un; echo x > /usr/bin/{name} && ls /usr/bin/{name}; echo y >> /etc/hostname && rm /usr/bin/env && ! ls /usr/bin/env 2>/dev/null"
+    );
     let done = run(&["--profile", "dev", "--user", "root", "--", "sh", "-c", &line]).done();
     assert_eq!(done.assert_status(0).out(), format!("0\nroot\n/usr/bin/{name}\n"), "{}", done.err());
     assert!(!Path::new("/usr/bin").join(&name).exists() && Path::new("/usr/bin/env").exists());
     // Nor in the next sandbox.
-    let next = run(&["--profile", "dev", "--user", "root", "--", "ls", &format!("/usr/bin/{name}"), "/usr/bin/env"]).done();
+    let next =
+        run(&["--profile", "dev", "--user", "root", "--", "ls", &format!("/usr/bin/{name}"), "/usr/bin/env"])
+            .done();
     assert_eq!(next.out(), "/usr/bin/env\n", "{}", next.err());
 }
 
 #[test]
 fn dev_has_a_user_who_is_not_root() {
     let name = host::marker();
-    let line = format!("id -u; touch /usr/bin/{name} 2>/dev/null || echo refused; touch /home/user/x && echo home");
+    let line =
+        format!("id -u; touch /usr/bin/{name} 2>/dev/null || echo refused; touch /home/user/x && echo home");
     let done = run(&["--profile", "dev", "--", "sh", "-c", &line]).done();
     if persona() == "nosub" {
         // One id: in `dev` it is root's, and there is no other.
@@ -151,7 +177,16 @@ fn dev_has_a_user_who_is_not_root() {
         return;
     }
     assert_eq!(done.assert_status(0).out(), "1000\nrefused\nhome\n", "{}", done.err());
-    let done = run(&["--profile", "dev", "--", "sudo", "sh", "-c", &format!("id -u; touch /usr/bin/{name} && echo written")]).done();
+    let done = run(&[
+        "--profile",
+        "dev",
+        "--",
+        "sudo",
+        "sh",
+        "-c",
+        &format!("id -u; touch /usr/bin/{name} && echo written"),
+    ])
+    .done();
     assert_eq!(done.assert_status(0).out(), "0\nwritten\n", "{}", done.err());
     assert!(!Path::new("/usr/bin").join(&name).exists());
 }
@@ -171,7 +206,10 @@ fn the_host_does_not_show() {
     let directory = directory();
     let secret = directory.path().join("secret");
     fs::write(&secret, "x").unwrap();
-    let line = format!("cat {} /etc/shadow /root/.bashrc 2>/dev/null; ls /home /root /var/lib /run /usr/local/etc /usr/src 2>/dev/null; hostname; ls /proc | grep -c '^[0-9]'", secret.display());
+    let line = format!(
+        "cat {} /etc/shadow /root/.bashrc 2>/dev/null; ls /home /root /var/lib /run /usr/local/etc /usr/src 2>/dev/null; hostname; ls /proc | grep -c '^[0-9]'",
+        secret.display()
+    );
     let done = run(&["--", "sh", "-c", &line]).done();
     let out = done.assert_status(0).out();
     assert!(!out.contains('x') || !out.starts_with('x'), "{out}");

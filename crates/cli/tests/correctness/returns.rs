@@ -78,11 +78,18 @@ fn any_json_goes_in_and_comes_back() {
 #[test]
 fn large_integers_of_python_keep_their_digits() {
     let code = "def handler(event, context):\n    return [event + 1, 2 ** 100]\n";
-    let (_, result) =
-        run(&["--kind", "handler", "--lang", "python", "--event", "18446744073709551615", "-"]).stdin(code).json();
+    let (_, result) = run(&["--kind", "handler", "--lang", "python", "--event", "18446744073709551615", "-"])
+        .stdin(code)
+        .json();
     // serde_json reads what is beyond 64 bits as a float; the text must still have been exact.
-    let done = run(&["--kind", "handler", "--lang", "python", "--event", "18446744073709551615", "-"]).stdin(code).done();
-    assert_eq!(done.assert_status(0).out().trim(), "[18446744073709551616,1267650600228229401496703205376]", "{result}");
+    let done = run(&["--kind", "handler", "--lang", "python", "--event", "18446744073709551615", "-"])
+        .stdin(code)
+        .done();
+    assert_eq!(
+        done.assert_status(0).out().trim(),
+        "[18446744073709551616,1267650600228229401496703205376]",
+        "{result}"
+    );
 }
 
 #[test]
@@ -111,8 +118,16 @@ fn what_is_no_result_is_an_error() {
         ("python", "def handler(event, context):\n    return {1, 2}\n", "return_value_invalid"),
         ("python", "def handler(event, context):\n    return float('nan')\n", "return_value_invalid"),
         ("javascript", "exports.handler = () => 10n", "return_value_invalid"),
-        ("javascript", "exports.handler = () => { const a = {}; a.a = a; return a; }", "return_value_invalid"),
-        ("python", "import os\ndef handler(event, context):\n    os.write(3, b'nonsense'); os._exit(0)\n", "return_value_invalid"),
+        (
+            "javascript",
+            "exports.handler = () => { const a = {}; a.a = a; return a; }",
+            "return_value_invalid",
+        ),
+        (
+            "python",
+            "import os\ndef handler(event, context):\n    os.write(3, b'nonsense'); os._exit(0)\n",
+            "return_value_invalid",
+        ),
         ("python", "import os\ndef handler(event, context):\n    os._exit(0)\n", "return_value_invalid"),
         ("python", "def handler(event, context):\n    return 'x' * (9 << 20)\n", "return_value_invalid"),
     ];

@@ -12,7 +12,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[test]
 fn an_event_of_5_mb_goes_in_and_comes_back() {
     let directory = directory();
-    let text: String = "aé🦀\\\"\n".chars().cycle().take(2_000_000).collect();
+    let text: String = "aé🦀\\\"\n".chars().cycle().take(2_400_000).collect();
     let event = serde_json::json!({ "text": text }).to_string();
     assert!(event.len() > 5_000_000, "{}", event.len());
     let path = directory.path().join("event.json");
@@ -70,7 +70,10 @@ fn output_of_10_mb_comes_in_the_result() {
     let stdout = base64::decode(result["stdout"].as_str().unwrap()).unwrap();
     assert_eq!(stdout.len(), 10_000_000);
     assert_eq!(sha256(&stdout), result["stderr"].as_str().unwrap());
-    assert_eq!((&result["stdout_missing_bytes"], &result["output_gap"]), (&0.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&result["stdout_missing_bytes"], &result["output_gap"]),
+        (&0.into(), &serde_json::Value::Null)
+    );
 }
 
 #[test]
@@ -87,7 +90,10 @@ fn text_stays_text() {
     for end in ["", "\n", "\r\n", "\n\n", " "] {
         let wanted = format!("{text}{end}");
         let (_, result) = run(&["--stdin", "-", "--", "cat"]).stdin(wanted.as_str()).json();
-        assert_eq!((&result["stdout"], &result["stdout_encoding"]), (&wanted.clone().into(), &"utf-8".into()));
+        assert_eq!(
+            (&result["stdout"], &result["stdout_encoding"]),
+            (&wanted.clone().into(), &"utf-8".into())
+        );
         let done = run(&["--stdin", "-", "--", "cat"]).stdin(wanted.as_str()).done();
         assert_eq!(done.out(), wanted, "nothing is added to output without a newline");
     }

@@ -9,7 +9,7 @@ pub mod host;
 use std::io::{Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -71,20 +71,12 @@ pub struct Run {
 pub fn run(args: &[&str]) -> Run {
     let mut command = Command::new(binary());
     command.arg("run").args(args);
-    for name in ["PROFILE", "STATE_DIR", "TIMEOUT", "MEMORY", "CPU", "PIDS", "DISK", "OUTPUT", "OUTPUT_KILL"] {
+    for name in ["PROFILE", "STATE_DIR", "TIMEOUT", "MEMORY", "CPU", "PIDS", "DISK", "OUTPUT", "OUTPUT_KILL"]
+    {
         command.env_remove(format!("SANDKEEP_{name}"));
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Run { command, stdin: Vec::new(), patience: PATIENCE }
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Done {
-    /// Exit status of the command.
-    pub status: i32,
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
 }
 
 impl Run {
@@ -116,8 +108,8 @@ impl Run {
         let mut stdin = child.stdin.take().unwrap();
         // Code that does not read it all closes the pipe early.
         std::thread::spawn(move || drop(stdin.write_all(&self.stdin)));
-        let stdout = read(child.stdout.take().unwrap());
-        let stderr = read(child.stderr.take().unwrap());
+        let stdout = Stream::read(child.stdout.take().unwrap());
+        let stderr = Stream::read(child.stderr.take().unwrap());
         Started { child, stdout, stderr, patience: self.patience }
     }
 
@@ -152,22 +144,39 @@ impl Run {
     }
 }
 
-fn read(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ended = from.read_to_end(&mut bytes);
-        let _unheard = sender.send(bytes);
-    });
-    receiver
+/// What has come of a stream so far, and word of its end.
+#[derive(Debug)]
+struct Stream {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: mpsc::Receiver<()>,
+}
+
+impl Stream {
+    fn read(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (ended, end) = mpsc::channel();
+        let into = Arc::clone(&bytes);
+        std::thread::spawn(move || {
+            let mut piece = vec![0; 64 * 1024];
+            while let Ok(got @ 1..) = from.read(&mut piece) {
+                into.lock().unwrap().extend_from_slice(&piece[..got]);
+            }
+            let _unheard = ended.send(());
+        });
+        Self { bytes, end }
+    }
+
+    fn so_far(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
 }
 
 /// A run of the command that is under way.
 #[derive(Debug)]
 pub struct Started {
     child: Child,
-    stdout: mpsc::Receiver<Vec<u8>>,
-    stderr: mpsc::Receiver<Vec<u8>>,
+    stdout: Stream,
+    stderr: Stream,
     patience: Duration,
 }
 
@@ -181,21 +190,36 @@ impl Started {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Waits until `text` stands in its standard output.
+    #[track_caller]
+    pub fn until(&self, text: &str) {
+        let heard = || String::from_utf8_lossy(&self.stdout.so_far()).contains(text);
+        driver::eventually(&format!("it says {text:?}"), heard);
+    }
+
     /// Waits for its end and the end of its output; kills it when that takes too long.
     #[track_caller]
     pub fn done(mut self) -> Done {
-        let stdout = self.stdout.recv_timeout(self.patience);
-        if stdout.is_err() {
+        if self.stdout.end.recv_timeout(self.patience).is_err() {
             let _gone = self.child.kill();
-            let stderr = self.stderr.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
-            panic!("not done after {:?}; stderr: {}", self.patience, String::from_utf8_lossy(&stderr));
+            let stderr = String::from_utf8_lossy(&self.stderr.so_far()).into_owned();
+            panic!("not done after {:?}; stderr: {stderr}", self.patience);
         }
-        let stderr = self.stderr.recv_timeout(PATIENCE).unwrap();
+        self.stderr.end.recv_timeout(PATIENCE).unwrap();
         let status = self.child.wait().unwrap();
         let by_signal = std::os::unix::process::ExitStatusExt::signal(&status);
         let status = status.code().unwrap_or_else(|| 1_000 + by_signal.unwrap_or(0));
-        Done { status, stdout: stdout.unwrap(), stderr }
+        Done { status, stdout: self.stdout.so_far(), stderr: self.stderr.so_far() }
     }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Exit status of the command; 1,000 more than the signal that ended it.
+    pub status: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 impl Done {

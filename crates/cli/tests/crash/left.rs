@@ -1,0 +1,68 @@
+//! What a sandbox may have left on its host.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use sandkeep_runtime::driver::Facts;
+use sandkeep_runtime::local::{ID_BASE, StateDirectory};
+
+use crate::support::host::{self, Process};
+use crate::support::{driver, is_root};
+
+/// Waits until every process that was seen, and every one that carries the marker, is gone.
+#[track_caller]
+pub(crate) fn assert_processes_gone(when: &str, seen: &BTreeSet<Process>, marker: &str) {
+    driver::eventually(&format!("{when}: every process is gone"), || are_gone(seen, marker));
+}
+
+fn are_gone(seen: &BTreeSet<Process>, marker: &str) -> bool {
+    seen.iter().all(|process| !process.is_alive()) && host::with_argument(marker).is_empty()
+}
+
+/// The same, and nothing that belongs to the sandbox's slot. Awaits, so that the driver's own tasks go on.
+pub(crate) async fn assert_nothing(when: &str, seen: &BTreeSet<Process>, marker: &str, facts: &Facts) {
+    let deadline = std::time::Instant::now() + driver::PATIENCE;
+    let in_time = || assert!(std::time::Instant::now() < deadline, "{when}: not gone: {:?}", alive(seen));
+    while !are_gone(seen, marker) {
+        in_time();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let path = StateDirectory::default_path().join("slots").join(facts.slot.to_string());
+    let lock = File::options().write(true).open(path).unwrap();
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // Another test may have taken it: then somebody lives there, and looking says nothing.
+        if std::time::Instant::now() > deadline {
+            panic!("{when}: slot {} is still locked", facts.slot);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if !is_root() {
+        return;
+    }
+    let first = ID_BASE + facts.slot * 65_536;
+    let range = first..first + 65_536;
+    assert_eq!(host::with_user_in(&range), [0_u32; 0], "{when}: processes with ids of slot {}", facts.slot);
+    let grouped = host::in_groups_of_slot(facts.slot);
+    assert!(grouped.is_empty(), "{when}: {grouped:?}");
+}
+
+fn alive(seen: &BTreeSet<Process>) -> Vec<String> {
+    let living = seen.iter().filter(|process| process.is_alive());
+    living
+        .map(|process| fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default())
+        .collect()
+}
+
+/// Our own directory holds locks and a place to build on, and no pieces of sandboxes.
+pub(crate) fn assert_state_directory_is_clean() {
+    let path = StateDirectory::default_path();
+    for entry in fs::read_dir(&path).unwrap().flatten() {
+        if entry.file_name() == "slots" {
+            continue;
+        }
+        let below = fs::read_dir(entry.path()).map_or(0, Iterator::count);
+        assert_eq!(below, 0, "{} is not empty", entry.path().display());
+    }
+}

@@ -39,6 +39,7 @@ pub(crate) const MOST_TREES: usize = 64;
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
     let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
+    let _named = rustix::thread::set_name(c"sandkeep-agent");
     match birth::come_of_age(&socket, &mut birth) {
         Ok(prepared) => {
             // However it ends: with process 1 gone, the kernel ends everything in the sandbox.

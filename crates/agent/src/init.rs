@@ -32,6 +32,7 @@ pub(crate) fn run(start: Start, fence: Option<&Fence>, filter: &seccomp::Program
     if let Err(errno) = own_proc() {
         fail(Failure { step: Step::Namespace, errno });
     }
+    let _named = rustix::thread::set_name(c"sandkeep-init");
     match process::fork(Namespaces::NONE, None) {
         Ok(Fork::Child) => fail(become_code(start, fence, filter)),
         Err(errno) => fail(Failure { step: Step::Exec, errno }),

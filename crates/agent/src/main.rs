@@ -20,6 +20,8 @@ fn main() {
         let _told = rustix::io::write(std::io::stderr(), text);
         sandkeep_sandbox::process::exit_now(2);
     }
+    // Otherwise `ps` shows the number of a descriptor.
+    let _named = rustix::thread::set_name(c"sandkeep-super");
     sandkeep_sandbox::process::ignore_own_signals();
     let code = match rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3) {
         Ok(socket) => supervisor::Supervisor::serve(socket),

@@ -23,16 +23,24 @@ pub const HOST_HIDDEN: &[&str] = &["/usr/local/etc", "/usr/src"];
 pub const HOST_ETC: &[&str] = &["/etc/alternatives", "/etc/ld.so.cache"];
 /// Files of /proc hidden behind /dev/null, as container runtimes do.
 pub const PROC_MASKED_FILES: &[&str] = &[
+    "interrupts",
     "kcore",
     "keys",
     "latency_stats",
     "timer_list",
+    "timer_stats",
     "sched_debug",
     "kallsyms",
     "kmsg",
     "kpagecount",
     "kpageflags",
 ];
+/// Where the agent lays what it is given to run: a file system of its own, so that code which fills its disk does not
+/// keep the next from starting.
+pub const AGENT_FILES: &str = "/run/sandkeep";
+/// Room for the code and the event of a few executions at once, 8 MiB each at most.
+const AGENT_FILES_BYTES: u64 = 64 << 20;
+const AGENT_FILES_INODES: u64 = 4096;
 /// Directories of /proc hidden behind an empty one.
 pub const PROC_MASKED_DIRS: &[&str] = &["acpi", "asound", "scsi"];
 /// Parts of /proc that stay readable and cannot be written.
@@ -189,6 +197,8 @@ pub fn build(plan: &Plan) -> Result<()> {
         make_dirs(place.target)?;
         mount::attach_as_is(tree, place.target)?;
     }
+    make_dirs(AGENT_FILES)?;
+    mount::tmpfs(AGENT_FILES, AGENT_FILES_BYTES, AGENT_FILES_INODES, 0o755)?;
     etc(plan, &taken)?;
     devices(plan, &taken)?;
     processes(&taken.proc)?;

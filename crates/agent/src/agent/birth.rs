@@ -167,6 +167,11 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     }
     umask(rustix::fs::Mode::empty());
     root::build(&birth.plan)?;
+    if birth.ids.separates_agent() {
+        let agent = birth.ids.agent_id();
+        rustix::fs::chown(root::AGENT_FILES, Some(Uid::from_raw(agent)), Some(Gid::from_raw(agent)))
+            .map_err(step("take the directory for code"))?;
+    }
     rustix::system::sethostname(birth.plan.hostname.as_bytes()).map_err(step("set host name"))?;
     net::loopback_up().map_err(step("bring up loopback"))?;
     let _session = setsid();

@@ -10,10 +10,12 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchown, fstat, mkdir
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
+use sandkeep_sandbox::root::AGENT_FILES;
+
 use super::pipes::READ_BYTES;
 
 /// Below these the code can prepare nothing but what it may have anyway.
-const ROOTS: [&str; 3] = ["/run/sandkeep", "/workspace", "/home/user"];
+const ROOTS: [&str; 3] = [AGENT_FILES, "/workspace", "/home/user"];
 
 const NO_LINKS: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -100,14 +102,7 @@ fn split(path: &str) -> rustix::io::Result<(&'static str, &str)> {
 
 fn open_root(root: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
-        // Ours is made at its first use.
-        Err(Errno::NOENT) if root == ROOTS[0] => {
-            rustix::fs::mkdir(root, Mode::from_raw_mode(0o755))?;
-            rustix::fs::openat(CWD, root, flags, Mode::empty())
-        }
-        other => other,
-    }
+    rustix::fs::openat(CWD, root, flags, Mode::empty())
 }
 
 fn enter_or_make(parent: impl AsFd, name: &str, owner: Option<(u32, u32)>) -> rustix::io::Result<OwnedFd> {

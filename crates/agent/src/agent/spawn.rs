@@ -4,10 +4,13 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::fs::{FileType, fchown, fstat};
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
 use sandkeep_protocol::agent as proto;
 use sandkeep_sandbox::process::{self, Fork, Namespaces, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
+use sandkeep_sandbox::root::AGENT_FILES;
 use sandkeep_sandbox::seccomp;
 
 use super::Prepared;
@@ -18,9 +21,6 @@ use super::pipes::{self, Input};
 use super::running::{ReturnChannel, Running};
 use super::voice::Voice;
 use crate::{clock, init};
-
-/// Where the files of executions live: the agent's, readable by all.
-const FILES: &str = "/run/sandkeep";
 
 /// The ends of the pipes that stay with us.
 struct Ours {
@@ -47,10 +47,13 @@ pub(crate) fn spawn(
     let (group, groups) = split_groups(&request, descriptors);
     let program = program(&request)?;
     let (stdio, result_theirs, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
+    if prepared.many_ids {
+        own_pipes(&request, &stdio, result_theirs.as_ref()).map_err(at(Step::Descriptors))?;
+    }
     // In a tick of its own, all that is stamped from now on was changed from now on: by the code, not by an earlier one and
     // not by us, who have just put files there.
     let now = clock::file_time_ns();
-    let given = request.files.iter().any(|file| !file.path.starts_with(FILES));
+    let given = request.files.iter().any(|file| !file.path.starts_with(AGENT_FILES));
     let tied = request.watch_changes && (given || now <= last_end_ns);
     let (not_before_unix_ns, changes_after_unix_ns) =
         if tied { (now, now) } else { (0, now.saturating_sub(1)) };
@@ -115,11 +118,11 @@ pub(crate) fn spawn(
 
 /// Writes the request's files; returns the directory of those that go after it, if there are any.
 fn write_files(request: &proto::SpawnRequest, change_ids: bool) -> Result<Option<String>, Errno> {
-    let own = format!("{FILES}/{}", request.execution_id);
+    let own = format!("{AGENT_FILES}/{}", request.execution_id);
     let user = change_ids.then_some((request.uid, request.gid));
     for file in &request.files {
         // What is ours to run is the agent's, and what is given to the code is the code's.
-        let owner = if file.path.starts_with(FILES) { None } else { user };
+        let owner = if file.path.starts_with(AGENT_FILES) { None } else { user };
         files::write(&file.path, file.mode, &file.data, owner)?;
     }
     let any = request.files.iter().any(|file| file.path.starts_with(&own));
@@ -193,6 +196,22 @@ fn pipes_for(request: &proto::SpawnRequest) -> rustix::io::Result<([OwnedFd; 3],
     }
     let ours = Ours { stdin, stdout, stderr, result };
     Ok(([stdin_theirs, stdout_theirs, stderr_theirs], result_theirs, ours))
+}
+
+/// Gives the code's ends to the code: it may open them again by their names, `/dev/stderr` and the like.
+fn own_pipes(
+    request: &proto::SpawnRequest,
+    stdio: &[OwnedFd; 3],
+    result: Option<&OwnedFd>,
+) -> rustix::io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(request.uid)), Some(Gid::from_raw(request.gid)));
+    for end in stdio.iter().chain(result) {
+        // Standard input may be the host's /dev/null, which stays whose it is.
+        if FileType::from_raw_mode(fstat(end)?.st_mode) == FileType::Fifo {
+            fchown(end, uid, gid)?;
+        }
+    }
+    Ok(())
 }
 
 fn null() -> rustix::io::Result<OwnedFd> {

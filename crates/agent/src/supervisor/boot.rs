@@ -137,7 +137,8 @@ fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> Result<IdMap, Problem> 
         return Ok(IdMap::range(slot.first_id(spec.id_base)));
     }
     if uid == 0 && idmap::is_real_root(&own) {
-        let text = "root in a user namespace that has no other ids to give: code would run as root of the host";
+        let text =
+            "root in a user namespace that has no other ids to give: code would run as root of the host";
         return Err(problem("isolation_unavailable", text));
     }
     let user = idmap::user_name(uid);

@@ -62,6 +62,15 @@ impl Domain {
         }
     }
 
+    /// Whether nothing lives in it. Of a namespace that holds once the agent has told its end: the kernel lets a first
+    /// process go only after all others.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Group(group) => group.is_empty().unwrap_or(true),
+            Self::Namespace(_) => true,
+        }
+    }
+
     /// Whether the kernel killed something in it for want of memory.
     pub(crate) fn out_of_memory(&self) -> bool {
         match self {

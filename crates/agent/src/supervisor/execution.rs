@@ -47,9 +47,13 @@ pub(crate) struct Execution {
     pub(crate) deadline_us: Option<u64>,
     /// After a polite cancel, or while draining: when patience ends.
     pub(crate) patience_us: Option<u64>,
+    /// When to look again whether what was killed is gone.
+    pub(crate) settle_us: Option<u64>,
     pub(crate) started: Option<proto::Started>,
     pub(crate) changes_after_unix_ns: u64,
     pub(crate) begun_us: u64,
+    /// When the first process ended, by the same clock.
+    pub(crate) ended_us: Option<u64>,
     pub(crate) end: proto::End,
     /// Time used by the first process and what it waited for, as the agent saw it.
     pub(crate) cpu_us: (u64, u64),
@@ -81,9 +85,11 @@ impl Execution {
             killed: None,
             deadline_us,
             patience_us: None,
+            settle_us: None,
             started: None,
             changes_after_unix_ns: 0,
             begun_us,
+            ended_us: None,
             end,
             cpu_us: (0, 0),
             tails: Vec::new(),
@@ -122,9 +128,14 @@ impl Execution {
         }
     }
 
+    /// Whether nothing of it lives.
+    pub(crate) fn tree_is_gone(&self) -> bool {
+        self.domain.as_ref().is_none_or(Domain::is_empty)
+    }
+
     /// The next moment at which something is to be done, in microseconds.
     pub(crate) fn next_moment_us(&self) -> Option<u64> {
-        [self.deadline_us, self.patience_us].into_iter().flatten().min()
+        [self.deadline_us, self.patience_us, self.settle_us].into_iter().flatten().min()
     }
 
     /// The facts of its end, complete but for artifacts.
@@ -135,11 +146,13 @@ impl Execution {
         }
         let metrics = self.domain.as_ref().and_then(|domain| domain.usage(self.cpu_us).ok());
         let mut metrics = metrics.unwrap_or_default();
-        metrics.wall_us = clock::boot_us().saturating_sub(self.begun_us);
+        metrics.wall_us = self.ended_us.unwrap_or_else(clock::boot_us).saturating_sub(self.begun_us);
         self.end.metrics = buffa::MessageField::some(metrics);
         self.end.stdout_bytes = self.log.total_of(Stream::Stdout);
         self.end.stderr_bytes = self.log.total_of(Stream::Stderr);
-        self.end.finished_at_unix_ms = clock::unix_ms();
+        if self.ended_us.is_none() {
+            self.end.finished_at_unix_ms = clock::unix_ms();
+        }
         match self.killed {
             Some(Killed::Limit(limit)) => self.end.limit = limit.into(),
             Some(Killed::Cancelled) => self.end.cancelled = true,

@@ -24,6 +24,9 @@ const MAX_MESSAGE_BYTES: usize = 20 << 20;
 /// After the tree was killed its pipes end at once; a writer outside the tree does not hold up the end for longer.
 const DRAIN_PATIENCE_US: u64 = 2_000_000;
 
+/// How soon to look again whether what was killed is gone: the kernel takes that long for a few processes.
+const SETTLE_US: u64 = 500;
+
 /// Bodies of the agent's answers, as far as they came.
 #[derive(Debug, Default)]
 pub(super) struct Bodies(HashMap<StreamId, Decoder>);
@@ -139,19 +142,34 @@ impl Supervisor {
         execution.call = None;
         let execution_id = execution.request.execution_id.clone();
         match execution.phase {
-            Phase::Starting | Phase::Running | Phase::Draining => self.code_is_gone(&execution_id),
+            Phase::Starting | Phase::Running | Phase::Draining => self.output_is_complete(&execution_id),
             Phase::Looking => self.conclude(&execution_id),
             Phase::Ended(_) => {}
         }
     }
 
-    /// All output is here and nothing of the tree is left, or patience with it has ended.
-    pub(super) fn code_is_gone(&mut self, execution_id: &str) {
+    /// All output is here. What is left of the tree was killed, and is waited for: nothing is told to be over while
+    /// something of it may still run.
+    pub(super) fn output_is_complete(&mut self, execution_id: &str) {
         let Some(execution) = self.executions.get_mut(execution_id) else { return };
         execution.kill_tree();
+        if execution.tree_is_gone() {
+            return self.code_is_gone(execution_id);
+        }
+        let now = clock::boot_us();
+        execution.phase = Phase::Draining;
+        execution.deadline_us = None;
+        execution.patience_us.get_or_insert(now + KILL_PATIENCE_US);
+        execution.settle_us = Some(now + SETTLE_US);
+    }
+
+    /// Nothing of the tree is left, or patience with it has ended.
+    fn code_is_gone(&mut self, execution_id: &str) {
+        let Some(execution) = self.executions.get_mut(execution_id) else { return };
         execution.close_books();
         execution.deadline_us = None;
         execution.patience_us = None;
+        execution.settle_us = None;
         let roots = execution.request.artifact_roots.clone();
         if roots.is_empty() || execution.started.is_none() {
             return self.conclude(execution_id);
@@ -179,6 +197,15 @@ impl Supervisor {
         self.executions.insert(execution_id.to_owned(), execution);
     }
 
+    /// Either somebody outside the tree holds its pipes, or the kernel cannot end a process of it.
+    fn give_up_draining(&mut self, execution_id: &str) {
+        if self.executions.get(execution_id).is_some_and(Execution::tree_is_gone) {
+            self.code_is_gone(execution_id);
+        } else {
+            self.sandbox_died();
+        }
+    }
+
     /// Whoever does not go when killed holds the whole sandbox; whoever drains too long is cut off.
     pub(super) fn out_of_patience(&mut self, execution_id: &str) {
         let Some(execution) = self.executions.get_mut(execution_id) else { return };
@@ -187,7 +214,7 @@ impl Supervisor {
             sandbox.link.reset(call, sandkeep_protocol::mux::reset_code::CANCEL);
         }
         match execution.phase {
-            Phase::Draining => self.code_is_gone(execution_id),
+            Phase::Draining => self.give_up_draining(execution_id),
             Phase::Starting | Phase::Running => self.sandbox_died(),
             Phase::Looking | Phase::Ended(_) => {}
         }
@@ -204,6 +231,8 @@ fn ended(execution: &mut Execution, exited: &inner::Exited) {
     if let Some(usage) = exited.usage.as_option() {
         execution.cpu_us = (usage.cpu_user_us, usage.cpu_system_us);
     }
+    execution.end.finished_at_unix_ms = exited.at_unix_ms;
+    execution.ended_us = Some(clock::boot_us());
     execution.phase = Phase::Draining;
     execution.deadline_us = None;
     execution.patience_us = Some(clock::boot_us() + DRAIN_PATIENCE_US.min(KILL_PATIENCE_US));

@@ -62,6 +62,9 @@ impl Supervisor {
         if execution.patience_us.is_some_and(|moment| moment <= now) {
             return self.out_of_patience(id);
         }
+        if execution.settle_us.is_some_and(|moment| moment <= now) {
+            return self.output_is_complete(id);
+        }
         let reason = execution.killed.unwrap_or(Killed::Limit(proto::LimitKind::LIMIT_KIND_TIMEOUT));
         execution.kill(reason);
     }

@@ -88,7 +88,11 @@ fn what_is_not_there_or_no_program() {
         assert_eq!(result["status"], "failed");
         assert!(result["started_at"].is_null() && result["exit_code"].is_null(), "{result}");
         let done = support::run(&["--", program]).done();
-        assert!(done.assert_status(expected).err().starts_with(&format!("sandkeep: {code}: ")), "{}", done.err());
+        assert!(
+            done.assert_status(expected).err().starts_with(&format!("sandkeep: {code}: ")),
+            "{}",
+            done.err()
+        );
     }
 }
 

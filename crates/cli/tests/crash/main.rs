@@ -19,8 +19,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sandkeep_core::code::ErrorCode;
 use sandkeep_core::execution::{ExecutionState, Exit};
-use sandkeep_runtime::Sandbox;
+use sandkeep_runtime::{Driver as _, Sandbox};
 
 use support::driver::{Heard, all_of, block_on_for, eventually, fresh, run, shell};
 use support::host::{self, Process};
@@ -35,9 +36,9 @@ const BUSY: &str = "(setsid sh -c 'while :; do sleep 1000; done; : MARKER' >/dev
     sh -c 'while :; do sleep 1000; done; : MARKER' & echo x > /workspace/f; head -c 200000 /dev/zero; echo ready; \
     sh -c 'while :; do sleep 0.01; done; : MARKER'";
 
-/// Executions per victim: four victims make the 200 that are promised.
+/// Executions per victim.
 fn rounds() -> u64 {
-    if is_soak() { 500 } else { 50 }
+    if is_soak() { 1_000 } else { 100 }
 }
 
 fn busy(marker: &str) -> String {
@@ -159,6 +160,49 @@ fn killing_the_command_leaves_nothing() {
         let done = run.done();
         assert_eq!(done.status, 1_009, "round {round}: it ended by itself: {}", done.err());
         left::assert_processes_gone(&format!("round {round}, {micros} us"), &seen, &marker);
+    }
+    a_next_start_works();
+}
+
+#[test]
+fn killing_the_supervisor_or_the_agent_while_it_boots_leaves_nothing() {
+    let mut random = Random::seeded(5);
+    let thread = rustix::thread::gettid().as_raw_nonzero();
+    // Supervisors of this thread, and their agents.
+    let supervisors = || {
+        let list = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+    };
+    for round in 0..rounds() {
+        let micros = random.below(6_000);
+        let agent = random.below(2) == 0;
+        block_on_for(PATIENCE, async {
+            let driver = local();
+            let spec = support::driver::sandbox_spec();
+            let mut seen = BTreeSet::new();
+            let killing = async {
+                tokio::time::sleep(Duration::from_micros(micros)).await;
+                let below = supervisors();
+                seen.extend(below.iter().copied().flat_map(host::tree));
+                let agents = below.iter().copied().flat_map(host::children).collect();
+                for pid in if agent { agents } else { below } {
+                    kill(pid);
+                }
+            };
+            let (made, ()) = tokio::join!(driver.create(&spec), killing);
+            // It was made before the moment, or is refused; either way in time and with nothing left.
+            if let Err(problem) = &made {
+                let expected = matches!(problem.code, ErrorCode::SandboxFailed | ErrorCode::SandboxLost);
+                assert!(expected, "round {round}, {micros} us: {problem}");
+            }
+            drop(made);
+            let marker = host::marker();
+            while !left::are_gone(&seen, &marker)
+                || !supervisors().iter().all(|pid| host::state(*pid) == Some('Z'))
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
     }
     a_next_start_works();
 }

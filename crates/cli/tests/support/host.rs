@@ -35,6 +35,16 @@ pub fn state(pid: u32) -> Option<char> {
     Some(stat(pid)?.0)
 }
 
+/// For the message of a failure: what it is, whose child, and where.
+pub fn describe(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let wanted = ["Name:", "State:", "PPid:", "Uid:", "NSpid:", "SigPnd:", "ShdPnd:"];
+    let facts = status.lines().filter(|line| wanted.iter().any(|word| line.starts_with(word)));
+    let facts = facts.map(|line| line.replace('\t', " ")).collect::<Vec<_>>().join(", ");
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    format!("{pid} {facts}, {:?}, {:?}", String::from_utf8_lossy(&line), groups(pid))
+}
+
 /// Children of any of its threads.
 pub fn children(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

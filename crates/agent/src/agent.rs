@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod pipes;
 pub(crate) mod running;
 pub(crate) mod spawn;
+pub(crate) mod sudo;
 pub(crate) mod voice;
 
 use std::collections::BTreeMap;
@@ -41,9 +42,9 @@ pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
     let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
     let _named = rustix::thread::set_name(c"sandkeep-agent");
     match birth::come_of_age(&socket, &mut birth) {
-        Ok(prepared) => {
+        Ok((prepared, sudo)) => {
             // However it ends: with process 1 gone, the kernel ends everything in the sandbox.
-            let _broken = Agent::serve(socket, prepared);
+            let _broken = Agent::serve(socket, prepared, sudo);
             process::exit_now(0)
         }
         Err(error) => {
@@ -85,7 +86,7 @@ pub(crate) struct Prepared {
     pub(crate) fence: Option<Fence>,
     /// The user namespace of code in profile `dev`.
     pub(crate) userns: Option<OwnedFd>,
-    pub(crate) profile: seccomp::Profile,
+    pub(crate) memory: seccomp::Memory,
     pub(crate) many_ids: bool,
 }
 
@@ -94,6 +95,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Agent {
     link: Link,
     prepared: Prepared,
+    /// In profile `dev`.
+    sudo: Option<sudo::Sudo>,
     children: OwnedFd,
     incoming: BTreeMap<StreamId, (Incoming, Vec<OwnedFd>)>,
     running: BTreeMap<StreamId, Running>,
@@ -112,11 +115,12 @@ struct Ready {
     link: PollFlags,
     children: bool,
     sources: Vec<(StreamId, Source)>,
+    sudo: Vec<bool>,
 }
 
 impl Agent {
     /// Serves until the supervisor is gone.
-    pub(crate) fn serve(socket: OwnedFd, prepared: Prepared) -> Broken {
+    pub(crate) fn serve(socket: OwnedFd, prepared: Prepared, sudo: Option<sudo::Sudo>) -> Broken {
         let children = match process::child_signals() {
             Ok(children) => children,
             Err(errno) => return Broken::Socket(errno),
@@ -126,8 +130,18 @@ impl Agent {
             Err(errno) => return Broken::Socket(errno),
         };
         let (incoming, running, lookers, inputs, readings) = Default::default();
-        let mut agent =
-            Self { link, prepared, children, incoming, running, lookers, inputs, readings, last_end_ns: 0 };
+        let mut agent = Self {
+            link,
+            prepared,
+            sudo,
+            children,
+            incoming,
+            running,
+            lookers,
+            inputs,
+            readings,
+            last_end_ns: 0,
+        };
         loop {
             if let Err(broken) = agent.turn() {
                 return broken;
@@ -138,7 +152,7 @@ impl Agent {
     /// One round: flush, sleep until something happens, deal with it.
     fn turn(&mut self) -> Result<(), Broken> {
         self.link.flush()?;
-        let Ready { link: link_ready, children: children_ready, sources } = self.wait()?;
+        let Ready { link: link_ready, children: children_ready, sources, sudo } = self.wait()?;
         if link_ready.contains(PollFlags::IN) || link_ready.contains(PollFlags::HUP) {
             self.link.receive()?;
         }
@@ -150,6 +164,9 @@ impl Agent {
         }
         for (id, source) in sources {
             self.move_bytes(id, source);
+        }
+        if let Some(listener) = &mut self.sudo {
+            listener.advance(&sudo, &self.prepared, self.running.values());
         }
         if children_ready {
             self.reap();
@@ -190,13 +207,21 @@ impl Agent {
                 sources.push((*id, Source::Looker));
             }
         }
+        let own = fds.len();
+        fds.extend(
+            self.sudo
+                .iter()
+                .flat_map(sudo::Sudo::sources)
+                .map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest)),
+        );
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Broken::Socket(errno)),
         }
-        let ready = fds[2..].iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty());
+        let sudo = fds[own..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        let ready = fds[2..own].iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty());
         let sources = ready.map(|(_, source)| source).collect();
-        Ok(Ready { link: fds[0].revents(), children: !fds[1].revents().is_empty(), sources })
+        Ok(Ready { link: fds[0].revents(), children: !fds[1].revents().is_empty(), sources, sudo })
     }
 
     fn heard(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
@@ -376,6 +401,9 @@ impl Agent {
     fn reap(&mut self) {
         pipes::drain_signals(&self.children);
         while let Ok(Some(ended)) = process::reap(None) {
+            if self.sudo.as_mut().is_some_and(|sudo| sudo.ended(&ended)) {
+                continue;
+            }
             let owner = self.running.iter_mut().find(|(_, running)| running.pid == ended.pid);
             if let Some((id, running)) = owner {
                 running.ended(ended, &mut self.link, *id);

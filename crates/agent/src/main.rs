@@ -1,7 +1,8 @@
 //! `sandkeep-agent`: the small static program that holds sandboxes.
 //!
-//! One file, three faces. `supervisor` holds a sandbox from outside and is what gets executed; `agent` is process 1
+//! One file, a few faces. `supervisor` holds a sandbox from outside and is what gets executed; `agent` is process 1
 //! inside, forked from it; `init` is process 1 of one execution where there are no control groups, forked from that.
+//! Under the name `sudo` it is what code of profile `dev` calls to become root inside.
 //! None of them is for people: `sandkeep` starts it with its socket as descriptor 0.
 
 mod agent;
@@ -9,12 +10,18 @@ mod calls;
 mod clock;
 mod init;
 mod link;
+mod sudo;
 mod supervisor;
 
 use std::os::fd::AsFd as _;
 
 fn main() {
-    let face = std::env::args().nth(1);
+    let mut args = std::env::args();
+    let name = args.next().unwrap_or_default();
+    if name.rsplit('/').next() == Some("sudo") {
+        sandkeep_sandbox::process::exit_now(sudo::run(args.collect()));
+    }
+    let face = args.next();
     if face.as_deref() != Some("supervisor") {
         let text = b"sandkeep-agent is started by sandkeep and does nothing by itself\n";
         let _told = rustix::io::write(std::io::stderr(), text);

@@ -11,6 +11,7 @@ mod state;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
@@ -51,11 +52,12 @@ impl Local {
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>, Problem> {
+        let mut wanted = convert::sandbox_spec(spec, &self.config, self.slot_hint());
+        if spec.profile == Profile::Dev {
+            wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();
+        }
         let (connection, supervisor) = Connection::to_new_supervisor()?;
-        let request = proto::BootRequest {
-            spec: buffa::MessageField::some(convert::sandbox_spec(spec, &self.config, self.slot_hint())),
-            token: spec.token,
-        };
+        let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: spec.token };
         let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await?;
         match answer.outcome {
             Some(proto::__buffa::oneof::boot_response::Outcome::Booted(booted)) => {

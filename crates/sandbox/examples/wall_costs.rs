@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use sandkeep_sandbox::fence::{Fence, Openings, Prepared, Scope};
 use sandkeep_sandbox::rlimit::Rlimits;
-use sandkeep_sandbox::seccomp::{self, Profile};
+use sandkeep_sandbox::seccomp::{self, Memory};
 use sandkeep_sandbox::{caps, keyring};
 
 const CHILDREN: usize = 500;
@@ -29,7 +29,7 @@ const STEPS: [&str; 9] = [
 
 fn main() {
     let start = Instant::now();
-    let program = seccomp::program(Profile::Strict);
+    let program = seccomp::program(Memory::Counted);
     println!(
         "{:>9.2} us  system call filter, assembling ({} instructions)",
         micros(start),
@@ -71,7 +71,7 @@ fn walls(marks: &mut Marks, fence: &Fence, with_calls: bool) {
     step(2, &mut || caps::hold(caps::NONE).is_ok());
     step(3, &mut || caps::set_no_new_privs().is_ok());
     step(4, &mut || fence.enter().is_ok());
-    step(5, &mut || seccomp::program(Profile::Strict).install().is_ok());
+    step(5, &mut || seccomp::program(Memory::Counted).install().is_ok());
     if with_calls {
         calls(marks);
     }

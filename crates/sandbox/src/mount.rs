@@ -107,6 +107,16 @@ pub fn overlay(target: &str, lower: &str, upper: &str, work: &str) -> Result<()>
     describe(mount("overlay", target, "overlay", flags, &*c_string(&data)), "mount overlay on", target)
 }
 
+/// A read-only overlay of `lowers`, the first on top. All must be paths without `,` or `:`.
+///
+/// # Errors
+/// The kernel's refusal; `EPERM` in a user namespace before Linux 5.11.
+pub fn overlay_read_only(target: &str, lowers: &[&str]) -> Result<()> {
+    let data = format!("lowerdir={},userxattr", lowers.join(":"));
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
+    describe(mount("overlay", target, "overlay", flags, &*c_string(&data)), "mount overlay on", target)
+}
+
 /// Shows the tree at `source`, with all mounted below it, at `target`.
 ///
 /// # Errors

@@ -87,13 +87,6 @@ const WRITABLE_BY_ROOT: &[Place] = &[
     place_of("mnt", "/mnt", 0o755, false),
 ];
 
-/// Those of [`HOST_TREES`] that are directories of their own here.
-#[must_use]
-pub fn real_host_trees() -> Vec<String> {
-    let real = HOST_TREES.iter().filter(|path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()));
-    real.map(|path| (*path).to_owned()).collect()
-}
-
 /// What to build.
 #[derive(Debug)]
 pub struct Plan {
@@ -120,11 +113,8 @@ pub struct Plan {
 /// Where programs come from.
 #[derive(Debug)]
 pub enum Source {
-    /// The host's own trees, read-only; with ids translated where `trees` carries them.
-    Host {
-        /// Trees prepared by root: replacing the plain bind of the same name.
-        trees: Vec<(String, OwnedFd)>,
-    },
+    /// The host's own trees.
+    Host,
     /// A directory with a whole root file system.
     Directory {
         /// Its absolute path.
@@ -188,7 +178,7 @@ pub fn build(plan: &Plan) -> Result<()> {
         mount::attach_as_is(workings, ".data")?;
     }
     match &plan.source {
-        Source::Host { trees } => host_root(plan, trees)?,
+        Source::Host => host_root(plan)?,
         Source::Directory { .. } => directory_root(&taken)?,
     }
     mount::pivot_here()?;
@@ -205,7 +195,7 @@ pub fn build(plan: &Plan) -> Result<()> {
     for (entry, tree, is_dir) in &taken.mounts {
         show(entry, tree, *is_dir)?;
     }
-    if matches!(plan.source, Source::Host { .. }) {
+    if matches!(plan.source, Source::Host) {
         tidy(plan)?;
     }
     if !plan.writable {
@@ -243,9 +233,9 @@ impl<'a> Taken<'a> {
             let is_dir = make(&entry.source, is_directory(&tree))?;
             Ok((entry, tree, is_dir))
         };
-        let from_etc = matches!(plan.source, Source::Host { .. });
+        let from_etc = matches!(plan.source, Source::Host);
         let image = match &plan.source {
-            Source::Host { .. } => None,
+            Source::Host => None,
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
             Source::Directory { path, tree: None } => Some(mount::clone_tree(path)?),
         };
@@ -267,39 +257,53 @@ impl<'a> Taken<'a> {
 const SKELETON_BYTES: u64 = 512 * 1024;
 const SKELETON_INODES: u64 = 512;
 
-fn host_root(plan: &Plan, trees: &[(String, OwnedFd)]) -> Result<()> {
+fn host_root(plan: &Plan) -> Result<()> {
+    make_dir(".empty", 0o755)?;
     for path in HOST_TREES {
         let name = &path[1..];
         match fs::read_link(path) {
             Ok(link) => make(name, symlink(link, name))?,
-            Err(_) if !Path::new(path).is_dir() => {}
-            Err(_) if plan.writable => {
-                make_dir(name, 0o755)?;
-                overlaid(name, path, trees)?;
-            }
-            Err(_) => {
-                make_dir(name, 0o755)?;
-                place(trees.iter().find(|(tree, _)| tree == path).map(|(_, fd)| fd), path, name)?;
-            }
+            Err(_) if Path::new(path).is_dir() => host_tree(plan, path, name)?,
+            Err(_) => {}
         }
     }
-    make_dir(".empty", 0o755)?;
     for path in HOST_HIDDEN.iter().filter(|path| Path::new(path).is_dir()) {
         mount::bind(".empty", &path[1..], Access::ReadOnly)?;
     }
     Ok(())
 }
 
-/// A writable view of a host tree: what changes goes to the sandbox's own tmpfs.
-fn overlaid(name: &str, path: &str, trees: &[(String, OwnedFd)]) -> Result<()> {
-    let lower = format!(".lower-{name}");
-    make_dir(&lower, 0o755)?;
-    place(trees.iter().find(|(tree, _)| tree == path).map(|(_, fd)| fd), path, &lower)?;
+/// Shows a host tree through an overlay, also where nothing is to be written: sockets and pipes that lie in it are then
+/// others than the host's, which a read-only view of the tree itself would let anyone talk to.
+fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
+    make_dir(name, 0o755)?;
+    if !plan.writable {
+        return Ok(mount::overlay_read_only(name, &[path, ".empty"])?);
+    }
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
     make_dir(&upper, 0o755)?;
     make_dir(&work, 0o700)?;
-    Ok(mount::overlay(name, &lower, &upper, &work)?)
+    for below in OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir()) {
+        make_dir(&format!("{upper}/{below}"), 0o755)?;
+    }
+    Ok(mount::overlay(name, path, &upper, &work)?)
 }
+
+/// Directories of a host tree that belong to the root inside where it may change them; all else in it belongs to nobody.
+/// A directory that is in both layers shows the files of both and the owner of the upper.
+const OWN_DIRECTORIES: &[&str] = &[
+    "bin",
+    "sbin",
+    "lib",
+    "libexec",
+    "include",
+    "share",
+    "local",
+    "local/bin",
+    "local/sbin",
+    "local/lib",
+    "local/share",
+];
 
 /// Lays an overlay over the image and makes it the current directory.
 fn directory_root(taken: &Taken<'_>) -> Result<()> {
@@ -313,16 +317,9 @@ fn directory_root(taken: &Taken<'_>) -> Result<()> {
     enter(".root")
 }
 
-fn place(tree: Option<&OwnedFd>, path: &str, target: &str) -> Result<()> {
-    match tree {
-        Some(tree) => Ok(mount::attach(tree, target, Access::ReadOnly)?),
-        None => Ok(mount::bind(path, target, Access::ReadOnly)?),
-    }
-}
-
 /// Makes the writable places in the current directory, and a detached view of each.
 fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let by_root = plan.writable && matches!(plan.source, Source::Host { .. });
+    let by_root = plan.writable && matches!(plan.source, Source::Host);
     let all = WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
     all.map(|place| {
         make_dir(place.name, place.mode)?;
@@ -337,23 +334,16 @@ fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
 /// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
 fn tidy(plan: &Plan) -> Result<()> {
     make("/.empty", fs::remove_dir("/.empty"))?;
-    if !plan.needs_overlay() {
-        return Ok(());
-    }
-    mount::detach("/.data")?;
-    make("/.data", fs::remove_dir("/.data"))?;
-    for lower in real_host_trees().iter().map(|tree| format!("/.lower-{}", &tree[1..])) {
-        if Path::new(&lower).exists() {
-            mount::detach(&lower)?;
-            make(&lower, fs::remove_dir(&lower))?;
-        }
+    if plan.needs_overlay() {
+        mount::detach("/.data")?;
+        make("/.data", fs::remove_dir("/.data"))?;
     }
     Ok(())
 }
 
 fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     make_dirs("/etc")?;
-    if matches!(plan.source, Source::Host { .. }) || !Path::new("/etc/passwd").exists() {
+    if matches!(plan.source, Source::Host) || !Path::new("/etc/passwd").exists() {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;

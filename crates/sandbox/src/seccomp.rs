@@ -34,17 +34,19 @@ pub use assemble::Instruction;
 pub use calls::{CALLS, Call, Verdict};
 pub use rules::{Clause, Condition, Rule, Values};
 
-/// Which sandbox the filter is for.
-///
-/// Both use one program today: what inside-root may do more than the user is decided by its capabilities,
-/// and none of the refused calls is needed by a package manager.
+/// Who counts the code's memory. (Both profiles use one program: what inside-root may do more than the user is decided by
+/// its capabilities, and none of the refused calls is needed by a package manager.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// One user, no capabilities.
-    Strict,
-    /// Inside-root with a few capabilities, and a user.
-    Dev,
+pub enum Memory {
+    /// A control group: whatever holds it.
+    Counted,
+    /// A watch of the processes: what they can hold without its showing in them is not there for them (`ENOSYS`),
+    /// memory files and System V objects.
+    Watched,
 }
+
+/// Calls that make memory which no process has to show: see [`Memory::Watched`].
+pub const UNSEEN_MEMORY: &[&str] = &["memfd_create", "shmget", "semget", "msgget"];
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +113,17 @@ impl Program {
     /// Assembles the filter for `arch`; for tests, which look at both. Everybody else uses [`program`].
     #[must_use]
     pub fn assemble(arch: Arch) -> Self {
-        let code = assemble::assemble(arch.audit(), &calls::ranges(arch));
+        Self::assemble_for(arch, Memory::Counted)
+    }
+
+    /// The same, for code whose memory is counted by whom `memory` says.
+    #[must_use]
+    pub fn assemble_for(arch: Arch, memory: Memory) -> Self {
+        let absent = match memory {
+            Memory::Counted => &[],
+            Memory::Watched => UNSEEN_MEMORY,
+        };
+        let code = assemble::assemble(arch.audit(), &calls::ranges(arch, absent));
         Self { code: code.into() }
     }
 
@@ -142,10 +154,12 @@ impl Program {
 
 /// The filter for this machine, assembled at the first call. Call it once before forking, so that children find it made.
 #[must_use]
-pub fn program(profile: Profile) -> &'static Program {
-    static ONE: LazyLock<Program> = LazyLock::new(|| Program::assemble(Arch::HOST));
-    match profile {
-        Profile::Strict | Profile::Dev => &ONE,
+pub fn program(memory: Memory) -> &'static Program {
+    static COUNTED: LazyLock<Program> = LazyLock::new(|| Program::assemble(Arch::HOST));
+    static WATCHED: LazyLock<Program> = LazyLock::new(|| Program::assemble_for(Arch::HOST, Memory::Watched));
+    match memory {
+        Memory::Counted => &COUNTED,
+        Memory::Watched => &WATCHED,
     }
 }
 

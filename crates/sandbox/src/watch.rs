@@ -3,7 +3,7 @@
 //! The reader stands outside the sandbox's PID namespace and sees every process in it as a descendant of the
 //! sandbox's first process, also daemons that detached from their parents.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
 
@@ -39,14 +39,23 @@ pub fn descendants(root: i32) -> Vec<i32> {
 /// A bound on the walk, above any process limit we hand out.
 const MOST_PROCESSES: usize = 65_536;
 
+/// Shared anonymous mappings by inode, with the largest size that each was ever seen with.
+///
+/// Their pages stay when a process drops or unmaps its view of them, and then no process shows them any more: so they are
+/// counted by size, for as long as any process has a part of them mapped.
+#[derive(Debug, Clone, Default)]
+pub struct SharedMappings(HashMap<u64, u64>);
+
 /// Reads what `pids` use now. Those that ended meanwhile count nothing.
 #[must_use]
-pub fn sample(pids: &[i32]) -> Sample {
+pub fn sample(pids: &[i32], shared: &mut SharedMappings) -> Sample {
     let mut sum = Sample::default();
     let mut memory_files = HashSet::new();
+    let mut mapped = HashMap::new();
     for &pid in pids {
         sum.processes += 1;
         sum.memory_bytes += proportional_bytes(pid) + memory_file_bytes(pid, &mut memory_files);
+        shared_anonymous(pid, &mut mapped);
         let (user, system) = cpu_ticks(pid);
         sum.cpu_user_us += user * TICK_US;
         sum.cpu_system_us += system * TICK_US;
@@ -54,7 +63,30 @@ pub fn sample(pids: &[i32]) -> Sample {
         sum.read_bytes += read;
         sum.write_bytes += written;
     }
+    let largest = |(inode, bytes): (u64, u64)| (inode, bytes.max(shared.0.get(&inode).copied().unwrap_or(0)));
+    shared.0 = mapped.into_iter().map(largest).collect();
+    sum.memory_bytes += shared.0.values().sum::<u64>();
     sum
+}
+
+/// Adds the shared anonymous mappings of `pid`: per process and inode the sum, and of processes the largest.
+fn shared_anonymous(pid: i32, mapped: &mut HashMap<u64, u64>) {
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return };
+    let mut own: HashMap<u64, u64> = HashMap::new();
+    for line in text.lines().filter(|line| line.ends_with("/dev/zero (deleted)")) {
+        let mut fields = line.split_whitespace();
+        let range = fields.next().and_then(|range| range.split_once('-'));
+        let Some((from, to)) = range else { continue };
+        let (Ok(from), Ok(to)) = (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16)) else {
+            continue;
+        };
+        let Some(inode) = fields.nth(3).and_then(|inode| inode.parse().ok()) else { continue };
+        *own.entry(inode).or_default() += to - from;
+    }
+    for (inode, bytes) in own {
+        let largest = mapped.entry(inode).or_default();
+        *largest = bytes.max(*largest);
+    }
 }
 
 /// /proc counts time in `USER_HZ`, which is 100 on every Linux we run on.
@@ -125,7 +157,7 @@ mod tests {
         let root = i32::try_from(shell.id()).unwrap();
         let found = descendants(root);
         assert!(!found.is_empty());
-        let sample = sample(&found);
+        let sample = sample(&found, &mut SharedMappings::default());
         assert_eq!(sample.processes as usize, found.len());
         assert!(sample.memory_bytes > 50 * 1024, "{sample:?}");
         for pid in found {

@@ -11,7 +11,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Command;
 
 use sandkeep_sandbox::caps;
-use sandkeep_sandbox::seccomp::{self, Action, Arch, CALLS, Profile, Program, Verdict};
+use sandkeep_sandbox::seccomp::{self, Action, Arch, CALLS, Memory, Program, Verdict};
 
 use Action::{Absent, Allow, Kill, Refuse};
 
@@ -300,7 +300,7 @@ fn numbers_are_those_of_the_headers() {
 
 fn enter_filter() {
     caps::set_no_new_privs().expect("no_new_privs");
-    seccomp::program(Profile::Strict).install().expect("filter");
+    seccomp::program(Memory::Counted).install().expect("filter");
 }
 
 /// The error number of a raw call, 0 if it succeeded.
@@ -377,7 +377,7 @@ fn it_needs_no_new_privs_from_the_unprivileged() {
         if caps::hold(caps::NONE).is_err() {
             return 1;
         }
-        i32::from(seccomp::program(Profile::Dev).install().is_ok())
+        i32::from(seccomp::program(Memory::Watched).install().is_ok())
     });
     assert_eq!(status.code(), Some(0));
 }
@@ -440,4 +440,15 @@ fn core_dumps_stay_off_and_may_be_asked_about() {
     let setrlimit =
         |resource: u64| sandkeep_sandbox::seccomp::decision_on(Arch::X86_64, 160, [resource, 1, 0, 0, 0, 0]);
     assert_eq!((setrlimit(4), setrlimit(7)), (Action::Refuse, Action::Allow));
+}
+
+#[test]
+fn memory_that_no_process_shows_is_not_there_where_it_is_only_watched() {
+    use sandkeep_sandbox::seccomp::{CALLS, UNSEEN_MEMORY};
+    let (counted, watched) =
+        (Program::assemble(Arch::X86_64), Program::assemble_for(Arch::X86_64, Memory::Watched));
+    assert_ne!(counted, watched);
+    for name in UNSEEN_MEMORY {
+        assert!(CALLS.iter().any(|call| call.name == *name), "{name} is in the table");
+    }
 }

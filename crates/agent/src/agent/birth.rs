@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -21,6 +21,7 @@ use sandkeep_sandbox::root::{self, Plan, Source};
 use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
 
 use super::Prepared;
+use super::sudo::Sudo;
 use crate::supervisor::boot::chain;
 
 /// What process 1 needs to know.
@@ -30,8 +31,8 @@ pub(crate) struct Birth {
     pub(crate) plan: Plan,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
-    /// Host trees of the root that may come with their ids translated.
-    pub(crate) root_trees: Vec<String>,
+    /// Whether control groups count what the code uses.
+    pub(crate) grouped: bool,
     /// Whether code may be root inside (profile `dev`).
     pub(crate) dev: bool,
 }
@@ -72,40 +73,32 @@ pub(crate) fn shed_descriptors(socket: OwnedFd) -> rustix::io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The first step that failed.
-pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<Prepared, Error> {
+pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepared, Option<Sudo>), Error> {
     let step = |step| move |source| Error::Step { step, source };
     let (came, trees) = super::hear(socket).map_err(step("hear the supervisor"))?;
     if came.is_empty() {
         // It died before it could give us ids: nobody is left to hear why we end.
         process::exit_now(1);
     }
-    take_trees(&mut birth.plan, &birth.root_trees, &came, trees);
+    take_trees(&mut birth.plan, &came, trees);
     let userns = grow_up(birth)?;
+    let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
     let disk = open_directory("/tmp").map_err(step("open the writable file system"))?;
-    // Opened here, it shows this sandbox's segments to whoever reads it.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let shared = rustix::fs::open("/proc/sysvipc/shm", flags, rustix::fs::Mode::empty());
-    let shared = shared.map_err(step("open the list of shared segments"))?;
-    ready(socket, abi, &[disk.as_fd(), shared.as_fd()]).map_err(step("answer"))?;
-    let profile = if birth.dev { seccomp::Profile::Dev } else { seccomp::Profile::Strict };
+    ready(socket, abi, &disk).map_err(step("answer"))?;
+    let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
-    let _filter = seccomp::program(profile);
-    Ok(Prepared { fence, userns, profile, many_ids: birth.ids.separates_agent() })
+    let _filter = seccomp::program(memory);
+    Ok((Prepared { fence, userns, memory, many_ids: birth.ids.separates_agent() }, sudo))
 }
 
-/// Puts the translated trees that came where the plan has them: first those of the root, then the mounts.
+/// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts.
 /// `came` has a 1 for each that did, after their count.
-fn take_trees(plan: &mut Plan, roots: &[String], came: &[u8], trees: Vec<OwnedFd>) {
+fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     let mut trees = trees.into_iter();
     let mut next = came[1..].iter().map(|here| if *here == 1 { trees.next() } else { None });
-    match &mut plan.source {
-        Source::Directory { tree, .. } => *tree = next.next().flatten(),
-        Source::Host { trees: host } => {
-            for path in roots {
-                host.extend(next.next().flatten().map(|tree| (path.clone(), tree)));
-            }
-        }
+    if let Source::Directory { tree, .. } = &mut plan.source {
+        *tree = next.next().flatten();
     }
     for shown in &mut plan.mounts {
         shown.tree = next.next().flatten();
@@ -138,11 +131,12 @@ fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, rustix::fs::Mode::empty())
 }
 
-fn ready(socket: &OwnedFd, abi: u32, descriptors: &[BorrowedFd<'_>; 2]) -> rustix::io::Result<()> {
+fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
     let text = format!("ready {abi}");
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let descriptors = [disk.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "space for two");
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for one");
     sendmsg(socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL).map(|_| ())
 }
 

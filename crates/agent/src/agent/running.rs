@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal};
+use sandkeep_protocol::agent::Rlimits;
 use sandkeep_protocol::envelope::ConnectError;
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_sandbox::process::{self, Ended, Status};
@@ -41,6 +42,8 @@ pub(crate) struct Running {
     pub(crate) pidfd: OwnedFd,
     /// Carries a [`Failure`]; its end without one means that the code runs.
     pub(crate) report: Option<OwnedFd>,
+    /// Whether it has a PID namespace of its own.
+    pub(crate) own_pids: bool,
     /// How the code ended, where an `init` stands between it and us.
     pub(crate) end_report: Option<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
@@ -48,12 +51,22 @@ pub(crate) struct Running {
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) result: Option<ReturnChannel>,
     pub(crate) stdin: Option<Input>,
+    /// How more processes get into its groups, in profile `dev`.
+    pub(crate) ways_in: WaysIn,
     /// See `Started.changes_after_unix_ns`.
     pub(crate) changes_after_unix_ns: u64,
     pub(crate) failed: bool,
     pub(crate) exited: bool,
     /// Directory with the files of this execution, removed after it.
     pub(crate) directory: Option<String>,
+}
+
+/// The ways into the control groups of an execution, and its resource limits.
+#[derive(Debug)]
+pub(crate) struct WaysIn {
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) clone_into_group: bool,
+    pub(crate) rlimits: buffa::MessageField<Rlimits, buffa::Inline<Rlimits>>,
 }
 
 /// What a handler returns, as it comes in.
@@ -160,11 +173,32 @@ impl Running {
         if self.failed {
             return;
         }
-        let status = match self.end_report.take() {
-            None => ended.status,
-            Some(report) => said_by_init(&report),
-        };
+        let status = self.status_of(&ended);
         self.voice.exited(link, id, &ended, status);
+    }
+
+    /// How the code ended, given how the first process did.
+    pub(crate) fn status_of(&mut self, ended: &Ended) -> Status {
+        self.end_report.take().map_or(ended.status, |report| said_by_init(&report))
+    }
+
+    /// What kept the code from starting, once its process is gone.
+    pub(crate) fn failure(&mut self) -> Option<Failure> {
+        let mut bytes = [0; 16];
+        match pipes::read(self.report.take()?, &mut bytes) {
+            Read::Bytes(got) => Failure::decode(&bytes[..got]),
+            Read::Later | Read::End => None,
+        }
+    }
+
+    /// Whether `pid`, as we see it, is one of its processes.
+    pub(crate) fn holds(&self, pid: Pid) -> bool {
+        if !self.own_pids {
+            return super::sudo::same_groups(pid, self.pid);
+        }
+        // In a namespace of its own whatever lost its parent has the init, so the line of parents always leads there.
+        let parents = std::iter::successors(Some(pid), |pid| parent(*pid));
+        parents.take(MOST_ANCESTORS).any(|ancestor| ancestor == self.pid)
     }
 
     /// Nothing more will come.
@@ -237,6 +271,15 @@ fn forward(pipe: &mut Option<OwnedFd>, voice: Voice, which: Pipe, link: &mut Lin
             true
         }
     }
+}
+
+/// A bound on a walk that processes which come and go could otherwise prolong.
+const MOST_ANCESTORS: usize = 10_000;
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
 }
 
 /// The code that an init stands before: its oldest child, since it forks nothing else.

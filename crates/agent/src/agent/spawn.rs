@@ -1,7 +1,7 @@
 //! From a request to a running process.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{FileType, fchown, fstat};
@@ -18,7 +18,7 @@ use super::child::{Failure, Identity, Start, Step, become_code};
 use super::envd::Described;
 use super::files;
 use super::pipes::{self, Input};
-use super::running::{ReturnChannel, Running};
+use super::running::{ReturnChannel, Running, WaysIn};
 use super::voice::Voice;
 use crate::{clock, init};
 
@@ -44,11 +44,9 @@ pub(crate) fn spawn(
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
     let directory = write_files(&request, prepared.many_ids).map_err(at(Step::Files))?;
-    let (group, groups) = split_groups(&request, descriptors);
-    let program = program(&request)?;
-    let (stdio, result_theirs, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
+    let (stdio, result, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
     if prepared.many_ids {
-        own_pipes(&request, &stdio, result_theirs.as_ref()).map_err(at(Step::Descriptors))?;
+        own_pipes(&request, &stdio, result.as_ref()).map_err(at(Step::Descriptors))?;
     }
     // In a tick of its own, all that is stamped from now on was changed from now on: by the code, not by an earlier one and
     // not by us, who have just put files there.
@@ -57,13 +55,47 @@ pub(crate) fn spawn(
     let tied = request.watch_changes && (given || now <= last_end_ns);
     let (not_before_unix_ns, changes_after_unix_ns) =
         if tied { (now, now) } else { (0, now.saturating_sub(1)) };
+    let mut running = start(request, descriptors, prepared, (stdio, result), not_before_unix_ns)?;
+    running.voice = voice;
+    running.described = described;
+    running.directory = directory;
+    running.changes_after_unix_ns = changes_after_unix_ns;
+    (running.stdout, running.stderr) = (Some(ours.stdout), ours.stderr);
+    (running.stdin, running.result) = (ours.stdin, ours.result);
+    Ok(running)
+}
+
+/// Starts a process on streams that somebody else reads and writes.
+///
+/// # Errors
+/// As [`spawn`].
+pub(crate) fn spawn_on(
+    request: proto::SpawnRequest,
+    descriptors: Vec<OwnedFd>,
+    prepared: &Prepared,
+    streams: [OwnedFd; 3],
+) -> Result<Running, Failure> {
+    start(request, descriptors, prepared, (streams, None), 0)
+}
+
+fn start(
+    request: proto::SpawnRequest,
+    descriptors: Vec<OwnedFd>,
+    prepared: &Prepared,
+    (stdio, result): ([OwnedFd; 3], Option<OwnedFd>),
+    not_before_unix_ns: u64,
+) -> Result<Running, Failure> {
+    let at = |step| move |errno| Failure { step, errno };
+    let program = program(&request)?;
+    let ways_in = ways_in(&request, &descriptors, prepared).map_err(at(Step::Descriptors))?;
+    let (group, groups) = split_groups(&request, descriptors);
     let start = Start {
         not_before_unix_ns,
         program,
         cwd: request.cwd.clone(),
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
         stdio,
-        result: result_theirs,
+        result,
         grouped: group.is_some() || !groups.is_empty(),
         groups,
         rlimits: rlimits(&request),
@@ -73,12 +105,13 @@ pub(crate) fn spawn(
         },
     };
     let (report, report_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
-    let filter = seccomp::program(prepared.profile);
+    let filter = seccomp::program(prepared.memory);
+    let group = group.as_ref().map(AsFd::as_fd);
     let mut end_report = None;
     let forked = if request.own_pid_namespace {
         let (end, end_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
         end_report = Some(end);
-        match process::fork(Namespaces::EXECUTION, group.as_ref().map(std::os::fd::AsFd::as_fd)) {
+        match process::fork(Namespaces::EXECUTION, group) {
             Ok(Fork::Child) => {
                 let reports = init::Reports { start: report_theirs, end: end_theirs };
                 init::run(start, prepared.fence.as_ref(), filter, reports)
@@ -86,7 +119,7 @@ pub(crate) fn spawn(
             other => other,
         }
     } else {
-        match process::fork(Namespaces::NONE, group.as_ref().map(std::os::fd::AsFd::as_fd)) {
+        match process::fork(Namespaces::NONE, group) {
             Ok(Fork::Child) => {
                 let failure = become_code(start, prepared.fence.as_ref(), filter);
                 let _told = rustix::io::write(&report_theirs, &failure.encode());
@@ -98,21 +131,38 @@ pub(crate) fn spawn(
     let Fork::Parent(child) = forked.map_err(at(Step::Exec))? else { unreachable!("children never return") };
     Ok(Running {
         execution_id: request.execution_id,
-        voice,
-        described,
+        voice: Voice::Own,
+        described: None,
         refused: None,
         pid: child.pid,
         pidfd: child.pidfd,
         report: Some(report),
+        own_pids: request.own_pid_namespace,
         end_report,
-        stdout: Some(ours.stdout),
-        stderr: ours.stderr,
-        result: ours.result,
-        stdin: ours.stdin,
-        changes_after_unix_ns,
+        stdout: None,
+        stderr: None,
+        result: None,
+        stdin: None,
+        ways_in,
+        changes_after_unix_ns: 0,
         failed: false,
         exited: false,
-        directory,
+        directory: None,
+    })
+}
+
+/// Copies of the ways into the groups, where code may ask for more processes in them (by `sudo`).
+fn ways_in(
+    request: &proto::SpawnRequest,
+    descriptors: &[OwnedFd],
+    prepared: &Prepared,
+) -> rustix::io::Result<WaysIn> {
+    let keep = if prepared.userns.is_some() { descriptors } else { &[] };
+    let copy = |descriptor: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(descriptor, 3);
+    Ok(WaysIn {
+        descriptors: keep.iter().map(copy).collect::<rustix::io::Result<_>>()?,
+        clone_into_group: request.clone_into_group,
+        rlimits: request.rlimits.clone(),
     })
 }
 

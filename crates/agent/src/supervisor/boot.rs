@@ -34,8 +34,6 @@ pub(crate) struct Sandbox {
     pub(crate) first_domain: Option<Domain>,
     /// A directory on the writable file system, to see how full it is.
     pub(crate) disk: OwnedFd,
-    /// The sandbox's list of System V segments.
-    pub(crate) segments: OwnedFd,
     pub(crate) limits: proto::SandboxLimits,
     pub(crate) ids: IdMap,
     pub(crate) slot: Slot,
@@ -73,12 +71,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         .then(|| claim_group(spec, &layout, &slot, &ids))
         .transpose()?;
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
-    let birth = Birth {
-        plan: plan(spec, &limits, &ids, dev),
-        ids: ids.clone(),
-        root_trees: root_trees(spec, dev),
-        dev,
-    };
+    let birth = Birth { plan: plan(spec, &limits, &ids, dev), ids: ids.clone(), grouped, dev };
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(|error| failed("cannot make a socket pair", &error))?;
     let leaf = early.as_ref().and_then(Group::agent_leaf);
@@ -90,7 +83,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         Fork::Parent(agent) => agent,
     };
     drop(theirs);
-    let raised = send_off(spec, &ids, &agent, &ours, dev).and_then(|()| {
+    let raised = send_off(spec, &ids, &agent, &ours).and_then(|()| {
         let group = match early {
             Some(group) => Some(group),
             None if grouped => Some(claim_group(spec, &layout, &slot, &ids)?),
@@ -109,7 +102,6 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         group,
         first_domain,
         disk: ready.disk,
-        segments: ready.segments,
         limits,
         ids,
         slot,
@@ -191,12 +183,12 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
         Some(RootKind::Directory(directory)) => {
             Source::Directory { path: directory.path.clone(), tree: None }
         }
-        Some(RootKind::Host(_)) | None => Source::Host { trees: Vec::new() },
+        Some(RootKind::Host(_)) | None => Source::Host,
     };
-    let mounts = spec.mounts.iter().map(|mount| Mount {
-        source: mount.source.clone(),
-        target: mount.target.clone(),
+    let mounts = shown(spec).into_iter().map(|mount| Mount {
         access: if mount.read_only { Access::ReadOnly } else { Access::ReadWrite },
+        source: mount.source,
+        target: mount.target,
         tree: None,
     });
     Plan {
@@ -212,13 +204,24 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
     }
 }
 
+/// What is shown of the host: what was asked for, and in profile `dev` our shim.
+fn shown(spec: &proto::SandboxSpec) -> Vec<proto::Mount> {
+    let shim = proto::Mount {
+        source: spec.sudo_program.clone(),
+        target: "/usr/bin/sudo".to_owned(),
+        read_only: true,
+    };
+    let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
+    let shim = (dev && !spec.sudo_program.is_empty()).then_some(shim);
+    spec.mounts.iter().cloned().chain(shim).collect()
+}
+
 /// A directory that every host has and everybody may enter; what is built on it shows in our namespace alone.
 const STAGING: &str = "/tmp";
 
 /// What process 1 hands over once it stands.
 struct Ready {
     disk: OwnedFd,
-    segments: OwnedFd,
     landlock_abi: u32,
 }
 
@@ -228,10 +231,9 @@ fn send_off(
     ids: &IdMap,
     agent: &process::Child,
     socket: &OwnedFd,
-    dev: bool,
 ) -> Result<(), Problem> {
     ids.write(agent.pid).map_err(|error| problem("sandbox_failed", format!("cannot map ids: {error}")))?;
-    let trees = translated_trees(spec, ids, agent, dev)?;
+    let trees = translated_trees(spec, ids, agent)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
     let mut mask = Vec::with_capacity(trees.len() + 1);
     mask.push(u8::try_from(trees.len()).expect("few trees"));
@@ -254,21 +256,20 @@ fn translated_trees(
     spec: &proto::SandboxSpec,
     ids: &IdMap,
     agent: &process::Child,
-    dev: bool,
 ) -> Result<Vec<Option<OwnedFd>>, Problem> {
     let mut trees = Vec::new();
     if ids.writer != Writer::Direct {
-        trees.resize_with(root_trees(spec, dev).len() + spec.mounts.len(), || None);
+        trees.resize_with(root_trees(spec).len() + shown(spec).len(), || None);
         return Ok(trees);
     }
     let whole = userns::open(agent.pid)
         .map_err(|error| problem("sandbox_failed", format!("cannot open the user namespace: {error}")))?;
-    for path in root_trees(spec, dev) {
+    for path in root_trees(spec) {
         // A file system that cannot translate is shown as it is: its owners are then nobody's.
         trees.push(mount::id_mapped(&path, &whole).ok());
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
-    for shown in &spec.mounts {
+    for shown in &shown(spec) {
         refuse_roots_own(shown)?;
         let translated =
             userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
@@ -289,11 +290,11 @@ fn refuse_roots_own(shown: &proto::Mount) -> Result<(), Problem> {
     Err(problem)
 }
 
-/// Host paths of the root whose ids are worth translating.
-pub(crate) fn root_trees(spec: &proto::SandboxSpec, dev: bool) -> Vec<String> {
+/// Host paths of the root whose ids are translated: images. Not the host's own trees, where that would make files that
+/// only the host's root may read those of the root inside.
+pub(crate) fn root_trees(spec: &proto::SandboxSpec) -> Vec<String> {
     match spec.root.as_option().and_then(|root| root.kind.as_ref()) {
         Some(RootKind::Directory(directory)) => vec![directory.path.clone()],
-        Some(RootKind::Host(_)) | None if dev => sandkeep_sandbox::root::real_host_trees(),
         Some(RootKind::Host(_)) | None => Vec::new(),
     }
 }
@@ -311,10 +312,8 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
         problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}"))
     })?;
     let text = String::from_utf8_lossy(&said);
-    match (text.strip_prefix("ready "), <[OwnedFd; 2]>::try_from(descriptors)) {
-        (Some(abi), Ok([disk, segments])) => {
-            Ok(Ready { disk, segments, landlock_abi: abi.trim().parse().unwrap_or(0) })
-        }
+    match (text.strip_prefix("ready "), <[OwnedFd; 1]>::try_from(descriptors)) {
+        (Some(abi), Ok([disk])) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
         _ if text.is_empty() => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
         _ => Err(problem("sandbox_failed", text.into_owned())),
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_sandbox::cgroup::{Domain as Group, Error};
-use sandkeep_sandbox::watch::{self, Sample};
+use sandkeep_sandbox::watch::{self, Sample, SharedMappings};
 
 /// The kill and accounting domain of one execution.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Namespace {
     init: Option<(i32, OwnedFd)>,
     peak_memory_bytes: u64,
     last: Sample,
+    shared: SharedMappings,
 }
 
 impl Domain {
@@ -82,9 +83,9 @@ impl Domain {
     /// Reads what its processes use now, where no group counts it; bytes of memory.
     pub(crate) fn sample(&mut self) -> u64 {
         let Self::Namespace(namespace) = self else { return 0 };
-        let Some((init, _)) = namespace.init else { return 0 };
+        let Some((init, _)) = &namespace.init else { return 0 };
         // The init itself is ours and shares its few pages with the agent.
-        let sample = watch::sample(&watch::descendants(init));
+        let sample = watch::sample(&watch::descendants(*init), &mut namespace.shared);
         namespace.peak_memory_bytes = namespace.peak_memory_bytes.max(sample.memory_bytes);
         namespace.last = sample;
         sample.memory_bytes

@@ -82,7 +82,7 @@ impl Supervisor {
             return;
         }
         let limit = sandbox.limits.memory_bytes;
-        let files = written_bytes(sandbox) + detached_bytes(sandbox);
+        let files = written_bytes(sandbox);
         let mut sizes: Vec<(&mut Execution, u64)> = self
             .executions
             .values_mut()
@@ -111,19 +111,6 @@ impl Supervisor {
 /// What files in the sandbox's memory file system take.
 fn written_bytes(sandbox: &Sandbox) -> u64 {
     fstatvfs(&sandbox.disk).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
-}
-
-/// What System V segments take that no process has attached: those that are attached count with the processes.
-fn detached_bytes(sandbox: &Sandbox) -> u64 {
-    let mut text = vec![0; 64 * 1024];
-    let Ok(got) = rustix::io::pread(&sandbox.segments, &mut text, 0) else { return 0 };
-    let lines = String::from_utf8_lossy(&text[..got]).into_owned();
-    let detached = lines.lines().skip(1).filter_map(|line| {
-        // key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(6) == Some(&"0")).then(|| fields.get(14)?.parse::<u64>().ok()).flatten()
-    });
-    detached.sum()
 }
 
 /// How each limit is held here.

@@ -1535,6 +1535,10 @@ pub struct SandboxSpec {
     ///
     /// Field 12: `ceiling_bytes`
     pub ceiling_bytes: u64,
+    /// The agent's program as a file of the host, shown as /usr/bin/sudo in profile dev.
+    ///
+    /// Field 13: `sudo_program`
+    pub sudo_program: ::buffa::alloc::string::String,
 }
 impl ::core::fmt::Debug for SandboxSpec {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1551,6 +1555,7 @@ impl ::core::fmt::Debug for SandboxSpec {
             .field("slot_hint", &self.slot_hint)
             .field("state_directory", &self.state_directory)
             .field("ceiling_bytes", &self.ceiling_bytes)
+            .field("sudo_program", &self.sudo_program)
             .finish()
     }
 }
@@ -1640,6 +1645,9 @@ impl ::buffa::Message for SandboxSpec {
         if self.ceiling_bytes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.ceiling_bytes) as u64;
         }
+        if !self.sudo_program.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sudo_program) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -1704,6 +1712,9 @@ impl ::buffa::Message for SandboxSpec {
         }
         if self.ceiling_bytes != 0u64 {
             ::buffa::types::put_uint64_field(12u32, self.ceiling_bytes, buf);
+        }
+        if !self.sudo_program.is_empty() {
+            ::buffa::types::put_string_field(13u32, &self.sudo_program, buf);
         }
     }
     fn merge_field(
@@ -1820,6 +1831,13 @@ impl ::buffa::Message for SandboxSpec {
                 )?;
                 self.ceiling_bytes = ::buffa::types::decode_uint64(buf)?;
             }
+            13u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sudo_program, buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -1839,6 +1857,7 @@ impl ::buffa::Message for SandboxSpec {
         self.slot_hint = 0u32;
         self.state_directory.clear();
         self.ceiling_bytes = 0u64;
+        self.sudo_program.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]

@@ -6,7 +6,9 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -37,6 +39,26 @@ pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Child, Problem> {
         // A terminal's signals are for the command, which decides what becomes of the sandbox.
         .process_group(0);
     command.spawn().map_err(|error| failed("cannot start a supervisor", &error))
+}
+
+/// The program as a file below `directory`, for showing inside; written when it is not there as it should be.
+///
+/// # Errors
+/// `state_dir_unusable`.
+pub(super) fn as_file(directory: &Path) -> Result<PathBuf, Problem> {
+    let path = directory.join(format!("agent-{}", env!("CARGO_PKG_VERSION")));
+    if std::fs::read(&path).is_ok_and(|bytes| bytes == AGENT) {
+        return Ok(path);
+    }
+    // Whole or not at all, also for those who start at the same moment.
+    let fresh = directory.join(format!("agent-{}-{}", env!("CARGO_PKG_VERSION"), std::process::id()));
+    let written = std::fs::write(&fresh, AGENT)
+        .and_then(|()| std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)))
+        .and_then(|()| std::fs::rename(&fresh, &path));
+    written.map_err(|error| {
+        Problem::new(ErrorCode::StateDirUnusable, format!("{}: cannot be written: {error}", path.display()))
+    })?;
+    Ok(path)
 }
 
 fn program() -> std::io::Result<&'static File> {

@@ -60,12 +60,12 @@ pub(super) fn verdict(arch: Arch, number: u32) -> Verdict {
 /// Above every number of the table.
 const END: usize = 480;
 
-/// All 32-bit numbers, as ranges in rising order; neighbours differ.
-pub(super) fn ranges(arch: Arch) -> Vec<Range> {
+/// All 32-bit numbers, as ranges in rising order; neighbours differ. The calls named in `absent` are not there.
+pub(super) fn ranges(arch: Arch, absent: &[&str]) -> Vec<Range> {
     let mut verdicts = [ABSENT; END];
     for call in CALLS {
         if let Some(number) = call.number(arch) {
-            verdicts[number as usize] = call.verdict;
+            verdicts[number as usize] = if absent.contains(&call.name) { ABSENT } else { call.verdict };
         }
     }
     let mut ranges = Vec::with_capacity(128);

@@ -41,6 +41,8 @@ pub(crate) const MOST_TREES: usize = 64;
 pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
     let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
     let _named = rustix::thread::set_name(c"sandkeep-agent");
+    // A first process is out of reach of every signal that it has no handler for.
+    process::drop_fault_handlers();
     match birth::come_of_age(&socket, &mut birth) {
         Ok((prepared, sudo)) => {
             // However it ends: with process 1 gone, the kernel ends everything in the sandbox.
@@ -106,7 +108,7 @@ pub(crate) struct Agent {
     inputs: BTreeMap<StreamId, String>,
     /// Files being read, by their stream.
     readings: BTreeMap<StreamId, files::Reading>,
-    /// When an execution last ended, by the clock of file systems.
+    /// When an execution last ended, in nanoseconds since 1970.
     last_end_ns: u64,
 }
 
@@ -416,7 +418,7 @@ impl Agent {
             self.running.iter().filter(|(_, running)| running.is_finished()).map(|(id, _)| *id).collect();
         for id in done {
             if let Some(running) = self.running.remove(&id) {
-                self.last_end_ns = clock::file_time_ns();
+                self.last_end_ns = clock::unix_ns();
                 let outcome = running.clean_up();
                 calls::end(&mut self.link, id, outcome);
             }

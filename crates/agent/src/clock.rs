@@ -12,7 +12,13 @@ pub(crate) fn boot_us() -> u64 {
     read(ClockId::Boottime, 1_000_000)
 }
 
-/// Nanoseconds since 1970 as file systems stamp them: moves on with every timer tick, 1 to 10 ms.
+/// Nanoseconds since 1970: never before any time that a file has been stamped with.
+pub(crate) fn unix_ns() -> u64 {
+    read(ClockId::Realtime, 1_000_000_000)
+}
+
+/// Nanoseconds since 1970, never after the time that a file is stamped with next: moves on with every timer tick, 1 to
+/// 10 ms. (File systems stamp with this clock, or a finer one where somebody has looked at the last stamp.)
 pub(crate) fn file_time_ns() -> u64 {
     read(ClockId::RealtimeCoarse, 1_000_000_000)
 }

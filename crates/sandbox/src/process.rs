@@ -151,7 +151,12 @@ pub fn reap(pid: Option<Pid>) -> io::Result<Option<Ended>> {
 /// # Errors
 /// What `wait4(2)` said, except `ECHILD`.
 pub fn wait_any() -> io::Result<Option<Ended>> {
-    wait4(None, 0)
+    loop {
+        match wait4(None, 0) {
+            Err(io::Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }
 
 fn wait4(pid: Option<Pid>, options: libc::c_int) -> io::Result<Option<Ended>> {
@@ -255,6 +260,14 @@ pub fn ignore_own_signals() {
     for number in OURS_TO_IGNORE {
         // SAFETY: installing SIG_IGN runs no code of ours.
         unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
+/// Takes away the handlers that Rust's runtime has for stack overflows.
+pub fn drop_fault_handlers() {
+    for number in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: installing SIG_DFL runs no code; an overflow then ends the process without a message.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
     }
 }
 

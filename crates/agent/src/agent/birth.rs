@@ -31,6 +31,8 @@ pub(crate) struct Birth {
     pub(crate) plan: Plan,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
+    /// The sandbox's limit.
+    pub(crate) memory_bytes: u64,
     /// Whether control groups count what the code uses.
     pub(crate) grouped: bool,
     /// Whether code may be root inside (profile `dev`).
@@ -159,6 +161,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
         // What is built belongs to the root inside, as people expect of a system.
         become_id(0).map_err(step("become the root inside"))?;
     }
+    limit_ipc(birth.memory_bytes);
     umask(rustix::fs::Mode::empty());
     root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
@@ -183,6 +186,24 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
     Ok(userns)
+}
+
+/// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,
+/// which takes at most half, they leave room for the next execution.
+fn limit_ipc(memory_bytes: u64) {
+    let pages = (memory_bytes / 8 / 4096).max(1);
+    let limits = [
+        ("shmall", pages.to_string()),
+        // Queues hold 16 KiB each.
+        ("msgmni", "64".to_owned()),
+        // Semaphores per set, in all, operations per call, sets.
+        ("sem", "250 32000 32 128".to_owned()),
+    ];
+    for (name, value) in limits {
+        // Where the kernel does not let the root of a namespace do it, there is nothing more to be had; and where
+        // memory is only watched, code has none of these.
+        let _refused = std::fs::write(format!("/proc/sys/kernel/{name}"), value);
+    }
 }
 
 fn become_id(id: u32) -> rustix::io::Result<()> {

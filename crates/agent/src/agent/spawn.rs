@@ -31,7 +31,7 @@ struct Ours {
 }
 
 /// Starts the process that `request` describes. `descriptors` lead into its control groups; `last_end_ns` is
-/// when an execution last ended here, by the clock of file systems.
+/// when an execution last ended here, in nanoseconds since 1970.
 ///
 /// # Errors
 /// What keeps it from starting, so far as that shows before the fork; the rest comes over the report pipe.
@@ -48,13 +48,15 @@ pub(crate) fn spawn(
     if prepared.many_ids {
         own_pipes(&request, &stdio, result.as_ref()).map_err(at(Step::Descriptors))?;
     }
-    // In a tick of its own, all that is stamped from now on was changed from now on: by the code, not by an earlier one and
-    // not by us, who have just put files there.
-    let now = clock::file_time_ns();
+    // What is stamped from now on must be told from what earlier executions did, and from what we have just put there.
     let given = request.files.iter().any(|file| !file.path.starts_with(AGENT_FILES));
-    let tied = request.watch_changes && (given || now <= last_end_ns);
-    let (not_before_unix_ns, changes_after_unix_ns) =
-        if tied { (now, now) } else { (0, now.saturating_sub(1)) };
+    let done_ns = if given { clock::unix_ns() } else { last_end_ns };
+    let next_stamp_ns = clock::file_time_ns();
+    let (not_before_unix_ns, changes_after_unix_ns) = if request.watch_changes && next_stamp_ns <= done_ns {
+        (done_ns, done_ns)
+    } else {
+        (0, next_stamp_ns.saturating_sub(1))
+    };
     let mut running = start(request, descriptors, prepared, (stdio, result), not_before_unix_ns)?;
     running.voice = voice;
     running.described = described;

@@ -172,7 +172,9 @@ impl Supervisor {
             ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}"))
         })?;
         let own_pid_namespace = matches!(domain, Domain::Namespace(_));
-        let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, &self.spec);
+        let own_processes = watch::own_processes(self.sandbox.as_ref());
+        let rlimits = watch::rlimits(&execution.request, &self.spec, own_pid_namespace, own_processes);
+        let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, rlimits);
         let Some(sandbox) = &mut self.sandbox else {
             return Err(ConnectError::new(Code::FailedPrecondition, "sandbox_failed: the sandbox has ended"));
         };
@@ -345,7 +347,7 @@ fn spawn_request(
     request: &proto::StartExecution,
     clone_into_group: bool,
     own_pid_namespace: bool,
-    spec: &proto::SandboxSpec,
+    rlimits: inner::Rlimits,
 ) -> inner::SpawnRequest {
     let (stdin_mode, stdin) = match &request.stdin {
         None | Some(Stdin::StdinOpen(false)) => (inner::Stdin::STDIN_UNSPECIFIED, Vec::new()),
@@ -368,7 +370,7 @@ fn spawn_request(
         stdin_mode: stdin_mode.into(),
         stdin,
         merge_stderr: request.merge_stderr,
-        rlimits: MessageField::some(watch::rlimits(request, spec, own_pid_namespace)),
+        rlimits: MessageField::some(rlimits),
         clone_into_group,
         own_pid_namespace,
         wants_return_value: request.return_value_max_bytes > 0,

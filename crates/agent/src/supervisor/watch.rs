@@ -147,6 +147,7 @@ pub(super) fn rlimits(
     request: &proto::StartExecution,
     spec: &proto::SandboxSpec,
     no_groups: bool,
+    own_processes: u64,
 ) -> inner::Rlimits {
     let own = request.limits.as_option().cloned().unwrap_or_default();
     let all = spec.limits.as_option().cloned().unwrap_or_default();
@@ -155,15 +156,16 @@ pub(super) fn rlimits(
     let processes = smaller(u64::from(own.processes), u64::from(all.processes));
     inner::Rlimits {
         open_files: u64::from(own.open_files),
-        // The agent and an init count as well where they have the code's id.
-        processes: if no_groups && processes > 0 { processes + OWN_PROCESSES } else { 0 },
+        processes: if no_groups && processes > 0 { processes + own_processes } else { 0 },
         file_bytes: if no_groups { all.disk_bytes.max(memory) } else { 0 },
         data_bytes: if no_groups { memory } else { 0 },
     }
 }
 
-/// The agent and one init, which may share the code's id.
-const OWN_PROCESSES: u64 = 2;
+/// Processes of ours that count against the code's limit: the agent and one init, where they have the code's id.
+pub(super) fn own_processes(sandbox: Option<&Sandbox>) -> u64 {
+    if sandbox.is_some_and(|sandbox| !sandbox.ids.separates_agent()) { 2 } else { 0 }
+}
 
 /// Tells this boot of the machine from others.
 pub(super) fn boot_id() -> String {

@@ -71,7 +71,13 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         .then(|| claim_group(spec, &layout, &slot, &ids))
         .transpose()?;
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
-    let birth = Birth { plan: plan(spec, &limits, &ids, dev), ids: ids.clone(), grouped, dev };
+    let birth = Birth {
+        plan: plan(spec, &limits, &ids, dev),
+        ids: ids.clone(),
+        memory_bytes: limits.memory_bytes,
+        grouped,
+        dev,
+    };
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(|error| failed("cannot make a socket pair", &error))?;
     let leaf = early.as_ref().and_then(Group::agent_leaf);

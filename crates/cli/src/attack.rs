@@ -26,6 +26,7 @@ use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::driver::User;
 use sandkeep_runtime::local::StateDirectory;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::host;
 use crate::out::{self, Stop};
@@ -105,8 +106,9 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
             .within("--user")
             .into());
     }
-    let chosen = choose(program::all(), args)?;
+    let mut chosen = choose(program::all(), args)?;
     if args.list {
+        chosen.retain(|program| program.users.contains(&args.user));
         if args.json {
             out::json(&report::list_json(&chosen))?;
         } else {
@@ -118,7 +120,7 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     // Whoever interrupts us gets everything cleaned up: dropping the future ends all sandboxes and removes the bait.
     let report = tokio::select! {
         report = run(args, chosen) => report?,
-        _ = tokio::signal::ctrl_c() => return Err(host::failed("the suite", &"interrupted").into()),
+        stopped = interrupted() => return Err(stopped.into()),
     };
     if args.json {
         out::json(&report)?;
@@ -128,7 +130,22 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     Ok(if report.holds() { 0 } else { LEAKS })
 }
 
-/// The programs for this profile and user that were asked for.
+/// Returns when somebody wants us to end.
+async fn interrupted() -> Problem {
+    let handlers =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = handlers else {
+        return host::failed("the suite", &"signals cannot be heard");
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    host::failed("the suite", &"interrupted before its end")
+}
+
+/// The programs for this profile that were asked for.
 fn choose(programs: Vec<Program>, args: &Args) -> Result<Vec<Program>, Problem> {
     let named = |program: &Program, word: &str| program.name == word || program.area == word;
     if let Some(word) = args.only.iter().find(|word| !programs.iter().any(|program| named(program, word))) {
@@ -138,7 +155,7 @@ fn choose(programs: Vec<Program>, args: &Args) -> Result<Vec<Program>, Problem> 
     }
     let wanted = |program: &Program| {
         let asked = args.only.is_empty() || args.only.iter().any(|word| named(program, word));
-        asked && program.profiles.contains(&args.profile) && program.users.contains(&args.user)
+        asked && program.profiles.contains(&args.profile)
     };
     Ok(programs.into_iter().filter(wanted).collect())
 }
@@ -157,8 +174,11 @@ async fn run(args: &Args, chosen: Vec<Program>) -> Result<Report, Stop> {
     let sibling = Sibling::start(&driver, &terms).await?;
     terms.env.insert("ATTACK_OTHER_SANDBOX".to_owned(), sibling.id());
     let enforcement = sibling.enforcement().clone();
+    // With one id, that is root's in dev, whoever was asked for.
+    let single = sibling.facts().id_count == 1 && args.profile == Profile::Dev;
+    let user = if single { As::Root } else { args.user };
     let (mut rows, mut queue) = (Vec::new(), Vec::new());
-    for program in chosen {
+    for program in chosen.into_iter().filter(|program| program.users.contains(&user)) {
         match skip(&program, &enforcement, sibling.facts()) {
             Some(detail) => {
                 let (name, area) = (program.name, program.area);
@@ -173,7 +193,7 @@ async fn run(args: &Args, chosen: Vec<Program>) -> Result<Report, Stop> {
     rows.sort_by_key(|row| (row.area, row.name));
     findings.extend(sibling.end().await);
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Report::new(args.profile, args.user, enforcement, rows, findings, ms))
+    Ok(Report::new(args.profile, user, enforcement, rows, findings, ms))
 }
 
 /// Many programs wait for a limit, so that two of them share a processor well; more would make their clocks late.

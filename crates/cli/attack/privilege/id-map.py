@@ -4,8 +4,12 @@
 # expect: blocked
 # control: host
 
+import os
 import sys
 
+# In dev, code has a user namespace inside that of the sandbox, and its map shows ids of the latter, so that 0 is not the
+# host's: there the harness looks at the maps from the host.
+nested = os.environ.get("ATTACK_PROFILE") == "dev"
 total = {}
 for kind in ("uid", "gid"):
     try:
@@ -14,7 +18,7 @@ for kind in ("uid", "gid"):
         print(f"BLOCKED {kind}_map: {error}")
         sys.exit(0)
     for inside, outside, count in lines:
-        if outside == 0:
+        if outside == 0 and not nested:
             print(f"ESCAPED {kind} {inside} inside is 0 outside")
             sys.exit(0)
         if outside + count > 1 << 32 or count > 1 << 20:
@@ -32,4 +36,4 @@ for kind in ("uid", "gid"):
         except OSError:
             pass
     total[kind] = sum(count for _, _, count in lines)
-print(f"BLOCKED {total['uid']} users and {total['gid']} groups, none of them 0 outside")
+print(f"BLOCKED {total['uid']} users and {total['gid']} groups, all of them mapped once and as they may be")

@@ -8,11 +8,11 @@ import os
 
 limit = int(os.environ.get("ATTACK_LIMIT_DISK") or 1 << 30)
 block, report, total = b"Z" * (4 << 20), [], 0
-for place in (".", "/workspace", os.path.expanduser("~"), "/var/tmp", "/var/cache", "/opt", "/usr/local", "/"):
+for place in ("/workspace", os.path.expanduser("~"), "/var/tmp", "/var/cache", "/opt", "/usr/local", "/"):
     written = 0
     try:
         for index in range(64):
-            with open(f"{place}/attack-disk-{index}", "wb", buffering=0) as file:
+            with open(f"{place}/attack-disk-{index}", "xb", buffering=0) as file:
                 while total < 3 << 30 and written < (index + 1) * (256 << 20):
                     count = file.write(block)
                     written += count

@@ -12,7 +12,7 @@ use sandkeep_runtime::local::ID_BASE;
 
 /// The ids of one sandbox of root's.
 const RANGE: u32 = 65_536;
-/// USER_HZ, in which /proc counts: 100 on every architecture that we build for.
+/// `USER_HZ`, in which /proc counts: 100 on every architecture that we build for.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// A process as /proc/PID/stat shows it.
@@ -119,6 +119,38 @@ fn ticks_since_boot() -> u64 {
     seconds * TICKS_PER_SECOND + nanos / (1_000_000_000 / TICKS_PER_SECOND)
 }
 
+/// What is wrong with the ids of a live sandbox, seen from here: from inside, a map of a namespace in a namespace shows
+/// nothing of the host.
+pub(super) fn wrong_ids(facts: &Facts) -> Vec<String> {
+    let allowed = own_range(facts);
+    let mut wrong = Vec::new();
+    for process in below(&processes(), facts.supervisor_pid) {
+        for kind in ["uid_map", "gid_map"] {
+            let text = fs::read_to_string(format!("/proc/{}/{kind}", process.pid)).unwrap_or_default();
+            let spans = text.lines().filter_map(outside_span);
+            let is_wrong = |span: &Range<u64>| {
+                let root = rustix::process::geteuid().is_root();
+                let within = allowed
+                    .as_ref()
+                    .is_some_and(|ids| span.start >= u64::from(ids.start) && span.end <= u64::from(ids.end));
+                span.contains(&0) || (root && !within)
+            };
+            let found = spans.filter(is_wrong);
+            wrong.extend(
+                found.map(|span| format!("{kind} of process {} has host ids {span:?}", process.name)),
+            );
+        }
+    }
+    wrong
+}
+
+/// Host ids of one line of `/proc/PID/uid_map`.
+fn outside_span(line: &str) -> Option<Range<u64>> {
+    let mut fields = line.split_whitespace().skip(1).map(str::parse::<u64>);
+    let (first, count) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(first..first + count)
+}
+
 /// Keys in the kernel that belong to ids of slots which nobody has now. Holding the lock of a slot while looking keeps
 /// it so.
 pub(super) fn keys_of_slots(state_dir: &Path, slots: &BTreeSet<u32>) -> Vec<String> {
@@ -177,6 +209,12 @@ mod tests {
         let us = all.iter().find(|process| process.pid == std::process::id()).unwrap();
         assert!(us.started <= ticks_since_boot());
         assert!(below(&all, us.parent).contains(us));
+    }
+
+    #[test]
+    fn spans_of_host_ids_are_read() {
+        assert_eq!(outside_span("         0 1879048192      65536"), Some(1_879_048_192..1_879_113_728));
+        assert_eq!(outside_span(""), None);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For keys to be collected, which the kernel does when it has time (key_gc_work).
+/// For keys to be collected, which the kernel does when it has time (`key_gc_work`).
 const KEYS_GONE: Duration = Duration::from_secs(10);
 
 impl Suite {
@@ -139,9 +139,12 @@ impl Suite {
             }
             Err(problem) => (Verdict::Failed, problem.to_string(), false),
         };
-        let Aftermath { alive, mut faults } =
-            if hung { Aftermath { alive: false, faults: Vec::new() } } else { cell.look_after().await };
-        if program.shares() && alive && faults.is_empty() {
+        let hangs = || Aftermath { ended: Some("its program hangs".to_owned()), faults: Vec::new() };
+        let Aftermath { ended, mut faults } = if hung { hangs() } else { cell.look_after().await };
+        if let Some(why) = &ended {
+            detail = format!("{detail}; the sandbox ended: {why}");
+        }
+        if program.shares() && ended.is_none() && faults.is_empty() {
             *shared = Some(cell);
         } else {
             faults.extend(cell.close().await);
@@ -243,7 +246,7 @@ impl Sibling {
 
     /// Ends it, and tells what had happened to it.
     pub(super) async fn end(mut self) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = remains::wrong_ids(self.facts());
         let soon = Duration::from_millis(50);
         if let Ok(event) = tokio::time::timeout(soon, self.process.next()).await {
             found.push(format!("the process of the sibling did not stay: {event:?}"));

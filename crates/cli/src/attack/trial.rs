@@ -46,8 +46,8 @@ pub(super) struct Cell {
 /// What was found after a program.
 #[derive(Debug)]
 pub(super) struct Aftermath {
-    /// The sandbox still works.
-    pub(super) alive: bool,
+    /// Why the sandbox does not work any more, if so.
+    pub(super) ended: Option<String>,
     /// What should not be.
     pub(super) faults: Vec<String>,
 }
@@ -152,17 +152,16 @@ impl Cell {
         match timeout(PATIENCE, self.next_execution()).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(how))) => faults.push(format!("the next execution did not work: {how}")),
-            // It ended, and says why.
-            Ok(Err(_problem)) => return Aftermath { alive: false, faults },
+            Ok(Err(problem)) => return Aftermath { ended: Some(problem.to_string()), faults },
             Err(_) => {
                 faults.push("the next execution hangs".to_owned());
-                return Aftermath { alive: false, faults };
+                return Aftermath { ended: Some("it hangs".to_owned()), faults };
             }
         }
         if self.heart_beats().await {
             faults.push("a process still writes its heartbeat".to_owned());
         }
-        Aftermath { alive: true, faults }
+        Aftermath { ended: None, faults }
     }
 
     /// Ends it and says what is left on the host.
@@ -210,8 +209,15 @@ impl Cell {
         Ok(())
     }
 
-    /// How `true` ended, if not well.
+    /// How `true` ended, if not well, and whether it does so again.
     async fn next_execution(&self) -> Result<Option<String>, Problem> {
+        let Some(first) = self.run_true().await? else { return Ok(None) };
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let second = self.run_true().await?.unwrap_or_else(|| "well".to_owned());
+        Ok(Some(format!("{first}; half a second later it ended: {second}")))
+    }
+
+    async fn run_true(&self) -> Result<Option<String>, Problem> {
         let work = Work::Command { argv: vec!["true".to_owned()] };
         let spec = self.execution(work, Vec::new(), self.limits, false)?;
         let ended = follow(self.sandbox.as_ref(), &spec, &mut Heard::new("-")).await?;
@@ -358,6 +364,8 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sandkeep_core::sandbox::Profile;
+    use sandkeep_runtime::local::Local;
 
     #[test]
     fn the_last_line_is_what_counts() {
@@ -387,5 +395,44 @@ mod tests {
         check(&["a sec", "r", "et"], true);
         check(&["sec", &"x".repeat(40_000), "ret"], false);
         check(&["secre secre", " t"], false);
+    }
+
+    /// A cell for tests, or nothing where no sandbox can be made.
+    async fn cell() -> Option<(Local, Cell)> {
+        let driver = host::driver(None).unwrap();
+        let terms = Terms { profile: Profile::Strict, user: User::User, env: BTreeMap::new() };
+        match Cell::open(&driver, &terms, &LimitsRequest::default()).await {
+            Ok(cell) => Some((driver, cell)),
+            Err(problem) => {
+                println!("SKIPPED: no sandbox can be made: {problem}");
+                None
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stays_in_a_live_sandbox_is_found() {
+        let Some((_driver, cell)) = cell().await else { return };
+        assert_eq!(cell.look_after().await.faults, Vec::<String>::new());
+        let beat = "while :; do echo $SECONDS$RANDOM > /workspace/heartbeat; done";
+        let mut running = cell.start(&["bash", "-c", beat], Vec::new(), cell.limits()).await.unwrap();
+        assert_eq!(running.next().await.unwrap(), Some(Event::Started));
+        let aftermath = cell.look_after().await;
+        assert!(aftermath.ended.is_none());
+        assert!(
+            aftermath.faults.iter().any(|fault| fault.contains("outlived its execution")),
+            "{aftermath:?}"
+        );
+        assert!(aftermath.faults.iter().any(|fault| fault.contains("heartbeat")), "{aftermath:?}");
+        drop(running);
+        assert_eq!(cell.close().await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_that_ended_is_known_by_its_reason() {
+        let Some((_driver, cell)) = cell().await else { return };
+        cell.sandbox().stop().await;
+        assert!(cell.look_after().await.ended.is_some());
+        assert_eq!(cell.close().await, Vec::<String>::new());
     }
 }

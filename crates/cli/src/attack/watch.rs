@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Settings of the kernel that hostile code would like to change.
-const SETTINGS: [&str; 26] = [
+const SETTINGS: [&str; 25] = [
     "/proc/sys/kernel/core_pattern",
     "/proc/sys/kernel/core_pipe_limit",
     "/proc/sys/kernel/core_uses_pid",
@@ -32,7 +32,6 @@ const SETTINGS: [&str; 26] = [
     "/proc/sys/fs/suid_dumpable",
     "/proc/sys/fs/protected_symlinks",
     "/proc/sys/net/ipv4/ip_forward",
-    "/proc/swaps",
     "/sys/kernel/uevent_helper",
 ];
 

@@ -121,7 +121,7 @@ fn limits_are_set_hard_and_the_shortfall_is_named() {
             (Resource::Nofile, 200),
             (Resource::Fsize, 1 << 20),
             (Resource::Nproc, 50),
-            (Resource::Core, 0),
+            (Resource::Core, 1),
             (Resource::Memlock, 64 << 10),
             (Resource::Rtprio, 0),
             (Resource::Nice, 0),

@@ -52,6 +52,18 @@ pub(crate) async fn assert_nothing(when: &str, seen: &BTreeSet<Process>, marker:
     }
 }
 
+/// Puts a process into the group of the slot's first execution, in every hierarchy that has one.
+pub(crate) fn plant(slot: u32, pid: u32) {
+    let mut planted = 0;
+    for (_, directory, _) in host::group_mounts() {
+        for group in ["e0", "code/e0"] {
+            let file = format!("{directory}/sandkeep/s{slot}/{group}/cgroup.procs");
+            planted += usize::from(fs::write(file, pid.to_string()).is_ok());
+        }
+    }
+    assert!(planted > 0, "slot {slot} has no groups");
+}
+
 fn alive(seen: &BTreeSet<Process>) -> Vec<String> {
     seen.iter().filter(|process| process.is_alive()).map(|process| host::describe(process.pid)).collect()
 }

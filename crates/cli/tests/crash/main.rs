@@ -208,6 +208,35 @@ fn killing_the_supervisor_or_the_agent_while_it_boots_leaves_nothing() {
 }
 
 #[test]
+fn the_next_start_sweeps_what_it_finds() {
+    if support::skipped_without_root("the_next_start_sweeps_what_it_finds", "needs control groups") {
+        return;
+    }
+    block_on_for(PATIENCE, async {
+        let driver = local();
+        let sandbox = fresh(&driver).await;
+        run(sandbox.as_ref(), &shell("true")).await.assert_succeeded();
+        let slot = sandbox.facts().slot;
+        sandbox.stop().await;
+        let mut stray = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        left::plant(slot, stray.id());
+        // Whoever starts in this slot, this test or another, ends what is there.
+        let mut tries = 0;
+        while stray.try_wait().unwrap().is_none() {
+            tries += 1;
+            assert!(tries < 200, "a stray process in the groups of slot {slot} outlives starts in it");
+            let sandbox = fresh(&driver).await;
+            let again = sandbox.facts().slot == slot;
+            run(sandbox.as_ref(), &shell("true")).await.assert_succeeded();
+            sandbox.stop().await;
+            if again {
+                eventually("the stray process is gone", || stray.try_wait().unwrap().is_some());
+            }
+        }
+    });
+}
+
+#[test]
 fn killing_everyone_at_once_leaves_nothing() {
     for _ in 0..rounds() / 5 {
         let marker = host::marker();

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_detached_grandchild_is_found_and_counted() {
-        let script = "setsid sh -c 'echo ready; exec cat' & wait";
+        let script = "setsid sh -c 'echo ready; exec sleep 600' & wait";
         let mut shell = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::piped())

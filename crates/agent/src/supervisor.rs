@@ -91,10 +91,11 @@ impl Supervisor {
 
     /// One round: tell listeners, flush, sleep, deal with what came.
     fn turn(&mut self) -> Result<(), Broken> {
+        // The agent first: if it turns out to be gone, that is told in the same round, before anyone sleeps.
+        self.flush_agent();
         self.deliver();
         self.settle();
         self.server.flush()?;
-        self.flush_agent();
         // Everybody has their answers: now is the time for what nobody waits for.
         self.renew_domains();
         let ready = self.wait()?;
@@ -209,6 +210,7 @@ impl Supervisor {
             execution.kill_tree();
             execution.killed.get_or_insert(Killed::Lost);
             execution.close_books();
+            execution.stop_clocks();
             let end = std::mem::take(&mut execution.end);
             execution.phase = execution::Phase::Ended(Box::new(end));
         }

@@ -138,6 +138,11 @@ impl Execution {
         [self.deadline_us, self.patience_us, self.settle_us].into_iter().flatten().min()
     }
 
+    /// Nothing is due any more.
+    pub(crate) fn stop_clocks(&mut self) {
+        (self.deadline_us, self.patience_us, self.settle_us) = (None, None, None);
+    }
+
     /// The facts of its end, complete but for artifacts.
     pub(crate) fn close_books(&mut self) {
         let out_of_memory = self.domain.as_ref().is_some_and(Domain::out_of_memory);

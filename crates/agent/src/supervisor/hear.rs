@@ -167,9 +167,7 @@ impl Supervisor {
     fn code_is_gone(&mut self, execution_id: &str) {
         let Some(execution) = self.executions.get_mut(execution_id) else { return };
         execution.close_books();
-        execution.deadline_us = None;
-        execution.patience_us = None;
-        execution.settle_us = None;
+        execution.stop_clocks();
         let roots = execution.request.artifact_roots.clone();
         if roots.is_empty() || execution.started.is_none() {
             return self.conclude(execution_id);

@@ -1,7 +1,7 @@
 // name: memory-sysv-shm
 // area: resources
 // about: Fills System V segments and detaches them; they outlive every process that used them.
-// expect: limit memory
+// expect: contained
 // limits: memory=128Mi timeout=60s
 
 #include "attack.h"

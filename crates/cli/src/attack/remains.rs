@@ -93,6 +93,11 @@ impl Trace {
     }
 }
 
+/// The slot of a sandbox that has host ids of its own.
+pub(super) fn slot_with_ids(facts: &Facts) -> Option<u32> {
+    own_range(facts).map(|_| facts.slot)
+}
+
 /// The host ids that this sandbox alone has; `None` where sandboxes share the ids of their caller.
 fn own_range(facts: &Facts) -> Option<Range<u32>> {
     let first = ID_BASE + facts.slot * RANGE;
@@ -151,7 +156,7 @@ fn outside_span(line: &str) -> Option<Range<u64>> {
     Some(first..first + count)
 }
 
-/// Keys in the kernel that belong to ids of slots which nobody has now. Holding the lock of a slot while looking keeps
+/// Keys in the kernel that belong to ids of slots which nobody has now (only root's sandboxes have ids by slot). Holding the lock of a slot while looking keeps
 /// it so.
 pub(super) fn keys_of_slots(state_dir: &Path, slots: &BTreeSet<u32>) -> Vec<String> {
     let mut found = Vec::new();

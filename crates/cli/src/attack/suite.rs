@@ -53,7 +53,7 @@ pub(super) struct Suite {
     state_dir: PathBuf,
     queue: Mutex<VecDeque<Program>>,
     running: Mutex<Vec<&'static str>>,
-    /// Slots that our sandboxes had.
+    /// Slots, and with them ids, that our sandboxes had.
     slots: Mutex<BTreeSet<u32>>,
     /// What is wrong and is no program's own.
     findings: Mutex<Vec<String>>,
@@ -165,7 +165,7 @@ impl Suite {
         }
         let asks = if program.shares() { LimitsRequest::default() } else { program.limits };
         let cell = Cell::open(self.driver.as_ref(), &self.terms, &asks).await?;
-        lock(&self.slots).insert(cell.sandbox().facts().slot);
+        lock(&self.slots).extend(remains::slot_with_ids(cell.sandbox().facts()));
         Ok(cell)
     }
 

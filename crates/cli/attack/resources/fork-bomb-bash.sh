@@ -12,6 +12,7 @@ bomb 12 2>/dev/null
 sleep 1 2>/dev/null
 # No command may be started any more, so the count is made by bash alone.
 processes=(/proc/[0-9]*)
+unset 'processes[0]' # Process 1 is the sandbox's own.
 if [ "${#processes[@]}" -gt "${ATTACK_LIMIT_PROCESSES:-256}" ]; then
     echo "ESCAPED ${#processes[@]} processes at once"
 else

@@ -38,8 +38,10 @@ use voice::Voice;
 pub(crate) const MOST_TREES: usize = 64;
 
 /// The life of process 1, from the fork to its end.
-pub(crate) fn live(socket: OwnedFd, mut birth: birth::Birth) -> ! {
-    let Ok(socket) = birth::shed_descriptors(socket) else { process::exit_now(1) };
+pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> ! {
+    if birth::shed_descriptors([&socket, &slot]).is_err() {
+        process::exit_now(1);
+    }
     let _named = rustix::thread::set_name(c"sandkeep-agent");
     // A first process is out of reach of every signal that it has no handler for.
     process::drop_fault_handlers();
@@ -406,7 +408,8 @@ impl Agent {
             if self.sudo.as_mut().is_some_and(|sudo| sudo.ended(&ended)) {
                 continue;
             }
-            let owner = self.running.iter_mut().find(|(_, running)| running.pid == ended.pid);
+            let owner =
+                self.running.iter_mut().find(|(_, running)| running.pid == ended.pid && !running.exited);
             if let Some((id, running)) = owner {
                 running.ended(ended, &mut self.link, *id);
             }

@@ -4,7 +4,7 @@
 //! that the processor time of every descendant is counted. When the code ends it passes the end on and ends
 //! itself; the kernel then kills all that is left in the namespace, however it detached.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -38,29 +38,14 @@ pub(crate) fn run(start: Start, fence: Option<&Fence>, filter: &seccomp::Program
         Err(errno) => fail(Failure { step: Step::Exec, errno }),
         Ok(Fork::Parent(code)) => {
             // The pipes must be the code's alone: their end is how the agent knows that all writers are gone.
-            let Ok(end) = keep_only(reports.end) else { process::exit_now(FAILED) };
+            process::keep_only(&reports.end);
             // Closed with the rest, so not to be closed again.
             std::mem::forget((start, reports.start));
-            let _told = rustix::io::write(&end, &encode(reap_until(code.pid)));
+            let _told = rustix::io::write(&reports.end, &encode(reap_until(code.pid)));
             process::exit_now(0)
         }
     }
 }
-
-/// Closes every descriptor but `kept`, among them all that the agent holds for itself and for other executions: an
-/// init never executes anything, so nothing closes them for it.
-fn keep_only(kept: OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let high = rustix::io::fcntl_dupfd_cloexec(&kept, HIGH)?;
-    let number = u32::try_from(high.as_raw_fd()).expect("descriptors are not negative");
-    process::close_between(3, number - 1);
-    process::close_from(number + 1);
-    // Its number is closed already.
-    std::mem::forget(kept);
-    Ok(high)
-}
-
-/// Above the few descriptors of an agent; all below go at one stroke.
-const HIGH: i32 = 512;
 
 /// Exit code of an `init` that could not start its code; the pipe has the reason.
 const FAILED: i32 = 125;

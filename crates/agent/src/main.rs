@@ -30,6 +30,10 @@ fn main() {
     // Otherwise `ps` shows the number of a descriptor.
     let _named = rustix::thread::set_name(c"sandkeep-super");
     sandkeep_sandbox::process::ignore_own_signals();
+    // Each execution takes a dozen descriptors of ours; the code gets a limit of its own.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
     let code = match rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3) {
         Ok(socket) => supervisor::Supervisor::serve(socket),
         Err(_) => 2,

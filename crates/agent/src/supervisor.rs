@@ -48,6 +48,8 @@ pub(crate) struct Supervisor {
     spent_domains: Vec<(u32, Domain)>,
     used_domains: BTreeSet<u32>,
     next_look_us: u64,
+    /// Of processes that belong to no execution.
+    shared_beside: sandkeep_sandbox::watch::SharedMappings,
     /// Calls that brought input, by the call to the agent that passes it on.
     inputs: BTreeMap<StreamId, (StreamId, Incoming)>,
     /// Set by a shutdown: the stream to answer once nothing is left.
@@ -78,6 +80,7 @@ impl Supervisor {
             spent_domains: Vec::new(),
             used_domains: BTreeSet::new(),
             next_look_us: 0,
+            shared_beside: sandkeep_sandbox::watch::SharedMappings::default(),
             inputs: BTreeMap::new(),
             leaving: None,
         };

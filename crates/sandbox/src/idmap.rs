@@ -103,6 +103,22 @@ impl IdMap {
         Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
     }
 
+    /// The caller's subordinate ranges, with the caller's own id as the root inside: for a root file system of the caller's
+    /// that the root inside is to change.
+    #[must_use]
+    pub fn subordinate_as_root(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
+        let spans = |own: u32, sub: Subordinate| {
+            // One is left for the agent.
+            let count = (sub.count - 1).min(AGENT_ID - 1);
+            vec![
+                Span { inside: 0, outside: own, count: 1 },
+                Span { inside: 1, outside: sub.first, count },
+                Span { inside: AGENT_ID, outside: sub.first + count, count: 1 },
+            ]
+        };
+        Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
+    }
+
     /// For a namespace below this one: every id as it is here, but for the agent's where it has one of its own, which
     /// does not exist there.
     #[must_use]
@@ -272,7 +288,13 @@ mod tests {
     #[test]
     fn no_mapping_reaches_host_root_and_the_agent_stands_apart() {
         let sub = Subordinate { first: 100_000, count: 65_536 };
-        for map in [IdMap::range(1 << 30), IdMap::subordinate(1001, 1001, sub, sub)] {
+        let maps = [
+            IdMap::range(1 << 30),
+            IdMap::subordinate(1001, 1001, sub, sub),
+            IdMap::subordinate_as_caller(1001, 1001, sub, sub),
+            IdMap::subordinate_as_root(1001, 1001, sub, sub),
+        ];
+        for map in maps {
             assert!(map.uids.iter().chain(&map.gids).all(|s| s.outside > 0));
             assert!(map.outside_uid(USER_ID).is_some());
             assert_ne!(map.outside_uid(USER_ID), map.outside_uid(map.agent_id()));

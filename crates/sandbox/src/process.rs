@@ -318,6 +318,16 @@ pub fn close_between(first: u32, last: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
+/// Closes every descriptor but `kept`: for children that never execute anything, so nothing else closes for them what
+/// they inherited. All other owners of descriptors in this process must be forgotten, not dropped.
+pub fn keep_only(kept: &impl AsFd) {
+    let number = kept.as_fd().as_raw_fd().unsigned_abs();
+    if number > 0 {
+        close_between(0, number - 1);
+    }
+    close_from(number + 1);
+}
+
 /// Marks every descriptor from `first` up close-on-exec.
 pub fn cloexec_from(first: u32) {
     // SAFETY: only sets a flag on descriptors.

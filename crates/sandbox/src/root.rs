@@ -155,20 +155,21 @@ pub enum Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Builds the root and moves into it. On an error the namespace is unusable and the caller ends.
+/// Builds the root and moves into it; gives a descriptor of the file system that can be written. On an error the namespace is unusable and the caller ends.
 ///
 /// Everything taken from the host is cloned before the move, and everything put in place is put after it, so
 /// that a link planted in an image can only ever lead to another place in that image.
 ///
 /// # Errors
 /// The first step that failed.
-pub fn build(plan: &Plan) -> Result<()> {
+pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::make_private()?;
     let taken = Taken::from_host(plan)?;
     // First the one file system that can be written, then over it the skeleton: the root itself for host sources, and
     // the place of the workings for directories.
     mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
+    let writable = make(&plan.staging, fs::File::open("."))?;
     let places = places(plan)?;
     let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
@@ -201,7 +202,7 @@ pub fn build(plan: &Plan) -> Result<()> {
     if !plan.writable {
         mount::seal("/")?;
     }
-    Ok(())
+    Ok(writable.into())
 }
 
 impl Plan {

@@ -15,18 +15,24 @@ use crate::process::{self, Fork, Namespaces};
 /// # Errors
 /// The kernel's refusal, of the namespace or of the mapping.
 pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
+    // The holder ends when we do, however that happens: it waits for the end of a pipe whose other end is ours. It keeps
+    // nothing else, so that nobody waits in vain for the end of what it would have inherited.
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let holder = match process::fork(Namespaces::USER, None)? {
-        Fork::Child => loop {
-            // Keeps the namespace until it is killed below, or with us.
-            let _woken = poll(&mut [], None);
-        },
+        Fork::Child => {
+            process::keep_only(&read);
+            let _end = rustix::io::read(&read, &mut [0; 1]);
+            process::exit_now(0)
+        }
         Fork::Parent(holder) => holder,
     };
+    drop(read);
     let opened = map.write(holder.pid).and_then(|()| open(holder.pid));
     process::signal(&holder.pidfd, Signal::KILL)?;
     let mut ended = [PollFd::new(&holder.pidfd, PollFlags::IN)];
     while poll(&mut ended, None).is_err() {}
     process::reap(Some(holder.pid))?;
+    drop(write);
     opened
 }
 

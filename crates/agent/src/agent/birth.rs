@@ -6,13 +6,14 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior, setsid, umask};
+use rustix::process::{
+    DumpableBehavior, Gid, Resource, Rlimit, Uid, getrlimit, set_dumpable_behavior, setrlimit, setsid, umask,
+};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
@@ -31,8 +32,9 @@ pub(crate) struct Birth {
     pub(crate) plan: Plan,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
-    /// The sandbox's limit.
+    /// The sandbox's limits.
     pub(crate) memory_bytes: u64,
+    pub(crate) processes: u32,
     /// Whether control groups count what the code uses.
     pub(crate) grouped: bool,
     /// Whether code may be root inside (profile `dev`).
@@ -52,23 +54,27 @@ pub(crate) enum Error {
     File { step: &'static str, source: std::io::Error },
 }
 
-/// Makes `socket` descriptor 3, the standard ones /dev/null, and closes all others.
+/// Makes the standard descriptors /dev/null and closes all others but those `kept`.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(crate) fn shed_descriptors(socket: OwnedFd) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    // Above all that may be in use, then down to 3 once the rest is closed.
-    let kept = rustix::io::fcntl_dupfd_cloexec(&socket, 900)?;
-    drop(socket);
-    process::close_between(3, 899);
-    let socket = rustix::io::fcntl_dupfd_cloexec(&kept, 3)?;
-    drop(kept);
-    process::close_from(4);
-    Ok(socket)
+    std::mem::forget(null);
+    let mut numbers = kept.map(|descriptor| descriptor.as_raw_fd().unsigned_abs());
+    numbers.sort_unstable();
+    let mut from = 3;
+    for number in numbers {
+        if number > from {
+            process::close_between(from, number - 1);
+        }
+        from = number + 1;
+    }
+    process::close_from(from);
+    Ok(())
 }
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
@@ -83,10 +89,9 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepar
         process::exit_now(1);
     }
     take_trees(&mut birth.plan, &came, trees);
-    let userns = grow_up(birth)?;
+    let (userns, disk) = grow_up(birth)?;
     let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
-    let disk = open_directory("/tmp").map_err(step("open the writable file system"))?;
     ready(socket, abi, &disk).map_err(step("answer"))?;
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
@@ -128,11 +133,6 @@ fn fence(plan: &Plan) -> (Option<Fence>, u32) {
     }
 }
 
-fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-}
-
 fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
     let text = format!("ready {abi}");
     let descriptors = [disk.as_fd()];
@@ -150,11 +150,11 @@ pub(crate) fn answer(socket: impl AsFd, line: &str) {
 
 /// Takes every step from mapped ids to ready. The caller reports an error and ends.
 ///
-/// Returns the user namespace that code of profile `dev` runs in.
+/// Returns the user namespace that code of profile `dev` runs in, and the file system that can be written.
 ///
 /// # Errors
 /// The first step that failed.
-pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
+pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error> {
     let step = |step| move |source| Error::Step { step, source };
     if birth.ids.separates_agent() {
         set_thread_groups(&[]).map_err(step("clear groups"))?;
@@ -163,7 +163,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     }
     limit_ipc(birth.memory_bytes);
     umask(rustix::fs::Mode::empty());
-    root::build(&birth.plan)?;
+    let disk = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
         let agent = birth.ids.agent_id();
         rustix::fs::chown(root::AGENT_FILES, Some(Uid::from_raw(agent)), Some(Gid::from_raw(agent)))
@@ -185,7 +185,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<Option<OwnedFd>, Error> {
     caps::hold(agent_caps())?;
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
-    Ok(userns)
+    Ok((userns, disk))
 }
 
 /// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,
@@ -230,6 +230,17 @@ fn agent_caps() -> caps::Caps {
 /// Root in it has power over its own ids only: it can neither become the agent nor touch it, since the agent's
 /// process belongs to the namespace around.
 fn inner_userns(birth: &Birth) -> Result<OwnedFd, Error> {
+    // Where no group counts processes, the limit that holds when a namespace is made bounds all users in it together.
+    let before = getrlimit(Resource::Nproc);
+    if !birth.grouped && birth.processes > 0 {
+        // Those that count with the code's: where one id is all there is, the agent and an init; and whoever it takes
+        // to make the namespace.
+        let ours = if birth.ids.separates_agent() { 0 } else { 2 };
+        let current = Some((u64::from(birth.processes) + ours).max(3));
+        let lowered = setrlimit(Resource::Nproc, Rlimit { current, maximum: before.maximum });
+        lowered.map_err(|source| Error::Step { step: "bound processes", source })?;
+    }
     let made = userns::with_map(&birth.ids.without_agent());
+    let _restored = setrlimit(Resource::Nproc, before);
     made.map_err(|source| Error::File { step: "make the inner user namespace", source })
 }

@@ -37,6 +37,8 @@ impl Looker {
         let (pipe, theirs) = pipes::to_us().map_err(failed)?;
         match process::fork(Namespaces::NONE, None).map_err(failed)? {
             Fork::Child => {
+                // Others wait for the end of pipes that we hold copies of.
+                process::keep_only(&theirs);
                 work(&request, &theirs);
                 process::exit_now(0)
             }
@@ -70,6 +72,10 @@ impl Drop for Looker {
 
 /// Deeper than any tree that people make; a bound for those that attackers make.
 const MOST_DEPTH: usize = 64;
+/// Longer ones cannot be opened by anyone (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
+/// Bytes of all paths together, well below what one message may have.
+const MOST_TEXT: usize = 8 << 20;
 /// Entries looked at, changed or not.
 const MOST_ENTRIES: usize = 200_000;
 
@@ -78,11 +84,12 @@ struct Walk<'a> {
     files: Vec<proto::ChangedFile>,
     bytes: u64,
     entries: usize,
+    text: usize,
     truncated: bool,
 }
 
 fn work(request: &proto::ListChangedRequest, out: &OwnedFd) {
-    let mut walk = Walk { request, files: Vec::new(), bytes: 0, entries: 0, truncated: false };
+    let mut walk = Walk { request, files: Vec::new(), bytes: 0, entries: 0, text: 0, truncated: false };
     for root in &request.roots {
         walk.tree(root);
     }
@@ -118,6 +125,11 @@ impl Walk<'_> {
                     return;
                 }
                 let path = format!("{path}/{}", name.to_string_lossy());
+                self.text += path.len();
+                if path.len() > LONGEST_PATH || self.text > MOST_TEXT {
+                    self.truncated = true;
+                    continue;
+                }
                 if let Some(below) = self.entry(directory.as_fd(), name, &path) {
                     // Each waiting directory is an open descriptor.
                     if depth < MOST_DEPTH && waiting.len() < MOST_WAITING {

@@ -231,6 +231,10 @@ impl Running {
         if self.exited {
             return 0;
         }
+        if signal == Signal::KILL && self.own_pids {
+            // The init's end is everybody's.
+            return u32::from(process::signal(&self.pidfd, signal).is_ok());
+        }
         // The code leads a session, and with it a group. Before it has got there, only the process itself is there.
         let leader = if self.end_report.is_some() { first_child(self.pid) } else { Some(self.pid) };
         let Some(leader) = leader else { return 0 };

@@ -75,6 +75,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         plan: plan(spec, &limits, &ids, dev),
         ids: ids.clone(),
         memory_bytes: limits.memory_bytes,
+        processes: limits.processes,
         grouped,
         dev,
     };
@@ -84,7 +85,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let agent = match process::fork(Namespaces::SANDBOX, leaf).map_err(|errno| namespaces_refused(&errno))? {
         Fork::Child => {
             drop(ours);
-            crate::agent::live(theirs, birth)
+            crate::agent::live(theirs, slot.into_lock(), birth)
         }
         Fork::Parent(agent) => agent,
     };
@@ -146,7 +147,10 @@ fn choose_ids(spec: &proto::SandboxSpec, slot: &Slot) -> Result<IdMap, Problem> 
     };
     match (lent("/etc/subuid"), lent("/etc/subgid")) {
         (Some(uids), Some(gids)) if idmap::helpers_present() => {
-            if spec.mounts.is_empty() {
+            let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
+            if dev && !root_trees(spec).is_empty() {
+                Ok(IdMap::subordinate_as_root(uid, gid, uids, gids))
+            } else if spec.mounts.is_empty() {
                 Ok(IdMap::subordinate(uid, gid, uids, gids))
             } else {
                 // What the caller shows is the caller's: the code is to use it as the caller would.
@@ -276,24 +280,39 @@ fn translated_trees(
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &shown(spec) {
-        refuse_roots_own(shown)?;
-        let translated =
-            userns::owner(&shown.source).and_then(|owner| userns::with_map(&IdMap::of_owner(owner, user)));
-        trees.push(translated.ok().and_then(|map| mount::id_mapped(&shown.source, &map).ok()));
+        trees.push(Some(shown_tree(shown, user)?));
     }
     Ok(trees)
 }
 
-/// The code's files in a writable tree belong to the tree's owner. A set-uid program that belongs to root must not be
-/// made that way, for others on the host to run.
-fn refuse_roots_own(shown: &proto::Mount) -> Result<(), Problem> {
-    if shown.read_only || userns::owner(&shown.source).is_ok_and(|(uid, _)| uid != 0) {
-        return Ok(());
+/// A tree to be shown, prepared by us since its path may lead through directories that only we can enter.
+///
+/// What belongs to the tree's owner belongs to the code's `user` inside, unless that owner is root: then it is nobody's,
+/// and the code sees what everybody may see.
+fn shown_tree(shown: &proto::Mount, user: (u32, u32)) -> Result<OwnedFd, Problem> {
+    let refused = |error: &dyn std::error::Error| {
+        problem("mount_refused", format!("{} cannot be shown: {}", shown.source, chain(error)))
+    };
+    let owner = userns::owner(&shown.source).map_err(|error| refused(&error))?;
+    let of_root = owner.0 == 0 || owner.1 == 0;
+    if of_root && !shown.read_only {
+        // A set-uid program that belongs to root must not be made that way, for others on the host to run.
+        let text = format!("{} belongs to root, and what code writes there would too", shown.source);
+        let mut problem = problem("mount_refused", text);
+        problem.expected =
+            Some("a directory of an ordinary user (chown it), or a read-only mount".to_owned());
+        return Err(problem);
     }
-    let text = format!("{} belongs to root, and what code writes there would too", shown.source);
-    let mut problem = problem("mount_refused", text);
-    problem.expected = Some("a directory of an ordinary user (chown it), or a read-only mount".to_owned());
-    Err(problem)
+    let plain = || mount::clone_tree(&shown.source).map_err(|error| refused(&error));
+    if of_root {
+        return plain();
+    }
+    let map = userns::with_map(&IdMap::of_owner(owner, user)).map_err(|error| refused(&error))?;
+    match mount::id_mapped(&shown.source, &map) {
+        // A file system that cannot translate: read as anybody may.
+        Err(_) if shown.read_only => plain(),
+        translated => translated.map_err(|error| refused(&error)),
+    }
 }
 
 /// Host paths of the root whose ids are translated: images. Not the host's own trees, where that would make files that

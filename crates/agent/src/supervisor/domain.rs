@@ -51,6 +51,11 @@ impl Domain {
         });
     }
 
+    /// Whether it is a namespace that we have no handle on: its first process was not to be seen when it began.
+    pub(crate) fn is_out_of_sight(&self) -> bool {
+        matches!(self, Self::Namespace(Namespace { init: None, .. }))
+    }
+
     /// Kills every process in it, frozen or not. False when there is no handle on it (yet).
     pub(crate) fn kill(&self) -> bool {
         match self {
@@ -78,6 +83,14 @@ impl Domain {
             Self::Group(group) => group.oom_kills().is_ok_and(|kills| kills > 0),
             Self::Namespace(_) => false,
         }
+    }
+
+    /// Its processes as of now, its first among them, where no group counts them.
+    pub(crate) fn members(&self) -> Vec<i32> {
+        let Self::Namespace(Namespace { init: Some((init, _)), .. }) = self else { return Vec::new() };
+        let mut members = watch::descendants(*init);
+        members.push(*init);
+        members
     }
 
     /// Reads what its processes use now, where no group counts it; bytes of memory.

@@ -138,6 +138,33 @@ impl Execution {
         [self.deadline_us, self.patience_us, self.settle_us].into_iter().flatten().min()
     }
 
+    /// The agent has it now: nothing large of the request is needed again.
+    pub(crate) fn forget_request(&mut self) {
+        let request = &mut self.request;
+        request.files = Vec::new();
+        request.argv = Vec::new();
+        request.env = std::collections::BTreeMap::new();
+        request.stdin = None;
+    }
+
+    /// How much its output and result take.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let returned = match &self.phase {
+            Phase::Ended(end) => end.return_value.as_ref().map_or(0, Vec::len) as u64,
+            Phase::Starting | Phase::Running | Phase::Draining | Phase::Looking => 0,
+        };
+        let limits = self.request.limits.as_option().map_or(0, |limits| limits.output_bytes);
+        self.log.total().min(limits) + returned
+    }
+
+    /// Lets go of what it wrote: a listener that comes now hears the end alone, which says how much is missing.
+    pub(crate) fn forget_output(&mut self) {
+        self.log = OutputLog::new(0, 0);
+        if let Phase::Ended(end) = &mut self.phase {
+            end.return_value = None;
+        }
+    }
+
     /// Nothing is due any more.
     pub(crate) fn stop_clocks(&mut self) {
         (self.deadline_us, self.patience_us, self.settle_us) = (None, None, None);

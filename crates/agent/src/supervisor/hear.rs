@@ -24,6 +24,8 @@ const MAX_MESSAGE_BYTES: usize = 20 << 20;
 /// After the tree was killed its pipes end at once; a writer outside the tree does not hold up the end for longer.
 const DRAIN_PATIENCE_US: u64 = 2_000_000;
 
+/// Hashing 256 MB takes a second; a file system that does not answer is not waited for.
+const LOOK_PATIENCE_US: u64 = 30_000_000;
 /// How soon to look again whether what was killed is gone: the kernel takes that long for a few processes.
 const SETTLE_US: u64 = 500;
 
@@ -82,7 +84,7 @@ impl Supervisor {
         if matches!(execution.phase, Phase::Looking) {
             match inner::ListChangedEvent::decode_from_slice(message) {
                 Ok(event) => changed(execution, event),
-                Err(_) => self.sandbox_died(),
+                Err(_) => execution.end.artifacts_truncated = true,
             }
             return;
         }
@@ -180,6 +182,7 @@ impl Supervisor {
             since_unix_ns: execution.changes_after_unix_ns,
         };
         execution.phase = Phase::Looking;
+        execution.patience_us = Some(clock::boot_us() + LOOK_PATIENCE_US);
         let Some(sandbox) = &mut self.sandbox else { return self.conclude(execution_id) };
         match calls::call(&mut sandbox.link, agent_routes::LIST_CHANGED, &request, Vec::new()) {
             Ok(call) => execution.call = Some(call),
@@ -190,9 +193,11 @@ impl Supervisor {
     fn conclude(&mut self, execution_id: &str) {
         let Some(mut execution) = self.executions.remove(execution_id) else { return };
         self.give_domain_back(&mut execution);
+        execution.stop_clocks();
         let end = std::mem::take(&mut execution.end);
         execution.phase = Phase::Ended(Box::new(end));
         self.executions.insert(execution_id.to_owned(), execution);
+        self.forget_outputs();
     }
 
     /// Either somebody outside the tree holds its pipes, or the kernel cannot end a process of it.
@@ -214,7 +219,12 @@ impl Supervisor {
         match execution.phase {
             Phase::Draining => self.give_up_draining(execution_id),
             Phase::Starting | Phase::Running => self.sandbox_died(),
-            Phase::Looking | Phase::Ended(_) => {}
+            Phase::Looking => {
+                execution.end.artifacts_truncated = true;
+                execution.stop_clocks();
+                self.conclude(execution_id);
+            }
+            Phase::Ended(_) => execution.stop_clocks(),
         }
     }
 }

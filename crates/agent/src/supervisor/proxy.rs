@@ -65,6 +65,8 @@ impl Supervisor {
         envd::drop_own_words(&mut head);
         let (mut domain, mut descriptors) = (None, Vec::new());
         if head.path == process_routes::START {
+            // Without groups nothing here watches what it uses; that comes with live sandboxes.
+            self.sandbox.as_ref()?.group.as_ref()?;
             let (number, taken) = self.take_domain(&proto::ExecutionLimits::default()).ok()?;
             let (ways_in, clone_into) = taken.ways_in().ok()?;
             descriptors = ways_in;

@@ -24,6 +24,9 @@ const CANCEL_PATIENCE_US: u64 = 5_000_000;
 /// Executions that are remembered, ended ones included.
 const MOST_EXECUTIONS: usize = 4_096;
 
+/// Output and results of ended executions that are kept in all, beside the newest's.
+const MOST_KEPT_BYTES: u64 = 64 << 20;
+
 type Answer<T> = Result<T, ConnectError>;
 
 impl Supervisor {
@@ -163,6 +166,7 @@ impl Supervisor {
             self.give_domain_back(&mut execution);
             return Err(error);
         }
+        execution.forget_request();
         Ok(execution)
     }
 
@@ -172,7 +176,7 @@ impl Supervisor {
             ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}"))
         })?;
         let own_pid_namespace = matches!(domain, Domain::Namespace(_));
-        let own_processes = watch::own_processes(self.sandbox.as_ref());
+        let own_processes = watch::own_processes(self.sandbox.as_ref(), self.is_dev());
         let rlimits = watch::rlimits(&execution.request, &self.spec, own_pid_namespace, own_processes);
         let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, rlimits);
         let Some(sandbox) = &mut self.sandbox else {
@@ -211,6 +215,10 @@ impl Supervisor {
         Ok((number, Domain::Group(Box::new(domain))))
     }
 
+    fn is_dev(&self) -> bool {
+        self.spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV)
+    }
+
     /// Keeps an emptied domain for another execution.
     pub(super) fn give_domain_back(&mut self, execution: &mut Execution) {
         if let Some(domain) = execution.domain.take() {
@@ -236,6 +244,24 @@ impl Supervisor {
                 self.idle_domains.push((number, domain));
             }
             // One that cannot be renewed is opened again, by its number, when it is needed.
+        }
+    }
+
+    /// Forgets what the oldest ended executions wrote, as far as more is kept than a sandbox is worth. Their records stay:
+    /// an id that ran once must not run again.
+    pub(super) fn forget_outputs(&mut self) {
+        let ended = self
+            .executions
+            .values_mut()
+            .filter(|execution| execution.is_ended() && execution.tails.is_empty());
+        let mut ended: Vec<&mut Execution> = ended.collect();
+        ended.sort_by_key(|execution| std::cmp::Reverse(execution.begun_us));
+        let mut kept = 0;
+        for execution in ended {
+            kept += execution.kept_bytes();
+            if kept > MOST_KEPT_BYTES {
+                execution.forget_output();
+            }
         }
     }
 
@@ -283,8 +309,12 @@ impl Supervisor {
         let execution = self.known(&request.execution_id)?;
         let politely = request.mode.as_known() != Some(proto::CancelMode::CANCEL_MODE_KILL);
         let cancelled = if politely && matches!(execution.phase, Phase::Running) {
+            // Asking again gives no more time, nor does it beyond the timeout.
+            if execution.killed.is_none() {
+                let moment = clock::boot_us() + CANCEL_PATIENCE_US;
+                execution.deadline_us = Some(execution.deadline_us.map_or(moment, |due| due.min(moment)));
+            }
             execution.killed.get_or_insert(Killed::Cancelled);
-            execution.deadline_us = Some(clock::boot_us() + CANCEL_PATIENCE_US);
             let request = inner::SignalRequest {
                 execution_id: request.execution_id.clone(),
                 signal: SIGTERM,
@@ -321,7 +351,7 @@ impl Supervisor {
     }
 
     /// Opens a unary call to the agent.
-    fn ask_agent<M: buffa::Message>(&mut self, path: &str, message: &M) -> Answer<StreamId> {
+    pub(super) fn ask_agent<M: buffa::Message>(&mut self, path: &str, message: &M) -> Answer<StreamId> {
         let unavailable = |text: String| ConnectError::new(Code::Unavailable, text);
         let Some(sandbox) = &mut self.sandbox else {
             return Err(unavailable("sandbox_lost: the sandbox has ended".to_owned()));

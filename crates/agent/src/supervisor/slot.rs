@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +19,7 @@ pub(crate) const SLOTS: u32 = 4_094;
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) number: u32,
-    _lock: File,
+    lock: File,
 }
 
 impl Slot {
@@ -47,10 +48,16 @@ impl Slot {
         let lock =
             options.create(true).truncate(false).write(true).open(directory.join(number.to_string()))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { number, _lock: lock })),
+            Ok(()) => Ok(Some(Self { number, lock })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// The lock alone: process 1 holds on to it as well, so that the slot is not free before all in it are gone, however
+    /// the supervisor ends.
+    pub(crate) fn into_lock(self) -> OwnedFd {
+        self.lock.into()
     }
 
     /// First host id of this slot's range.

@@ -1,10 +1,12 @@
 //! Moments and measurements: deadlines, patience, and the limits that no kernel mechanism holds for us here.
 
+use std::collections::HashSet;
 use std::fs;
 
 use rustix::fs::fstatvfs;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::supervisor as proto;
+use sandkeep_sandbox::watch;
 
 use super::Supervisor;
 use super::boot::Sandbox;
@@ -69,8 +71,31 @@ impl Supervisor {
         execution.kill(reason);
     }
 
+    /// Looks again for what was not to be seen when it began (the kernel's list of children is only as good as it is
+    /// quiet), and has the agent kill what cannot be killed from here.
+    fn search(&mut self) {
+        let Some(agent) = self.sandbox.as_ref().map(|sandbox| sandbox.agent.pid) else { return };
+        let mut to_kill = Vec::new();
+        for (id, execution) in &mut self.executions {
+            let Some(started) = &execution.started else { continue };
+            let Some(domain) = execution.domain.as_mut().filter(|domain| domain.is_out_of_sight()) else {
+                continue;
+            };
+            domain.started(agent, started.pid);
+            if domain.is_out_of_sight() && execution.killed.is_some() {
+                to_kill.push(id.clone());
+            }
+        }
+        for execution_id in to_kill {
+            let request = inner::SignalRequest { execution_id, signal: 9, ..Default::default() };
+            // An agent that cannot be asked is dealt with when patience ends.
+            let _asked = self.ask_agent(sandkeep_protocol::routes::agent::SIGNAL, &request);
+        }
+    }
+
     /// Ends what the kernel shot at, and what is larger than it may be.
     fn look(&mut self) {
+        self.search();
         let Some(sandbox) = &self.sandbox else { return };
         let memory = Killed::Limit(proto::LimitKind::LIMIT_KIND_MEMORY);
         if sandbox.group.is_some() {
@@ -98,7 +123,17 @@ impl Supervisor {
                 execution.kill(memory);
             }
         }
-        let all: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        // What the root inside was asked to do runs beside the execution that asked.
+        let agent = sandbox.agent.pid.as_raw_nonzero().get();
+        let counted: HashSet<i32> = sizes
+            .iter()
+            .filter_map(|(execution, _)| execution.domain.as_ref())
+            .flat_map(super::Domain::members)
+            .collect();
+        let others: Vec<i32> =
+            watch::descendants(agent).into_iter().filter(|pid| !counted.contains(pid)).collect();
+        let beside = watch::sample(&others, &mut self.shared_beside).memory_bytes;
+        let all: u64 = beside + sizes.iter().map(|(_, bytes)| bytes).sum::<u64>();
         if limit > 0
             && all + files > limit
             && let Some((largest, _)) = sizes.iter_mut().max_by_key(|(_, bytes)| *bytes)
@@ -162,9 +197,10 @@ pub(super) fn rlimits(
     }
 }
 
-/// Processes of ours that count against the code's limit: the agent and one init, where they have the code's id.
-pub(super) fn own_processes(sandbox: Option<&Sandbox>) -> u64 {
-    if sandbox.is_some_and(|sandbox| !sandbox.ids.separates_agent()) { 2 } else { 0 }
+/// Processes of ours that count against the code's limit: the agent and one init, where they have the code's id in the
+/// code's user namespace.
+pub(super) fn own_processes(sandbox: Option<&Sandbox>, dev: bool) -> u64 {
+    if !dev && sandbox.is_some_and(|sandbox| !sandbox.ids.separates_agent()) { 2 } else { 0 }
 }
 
 /// Tells this boot of the machine from others.

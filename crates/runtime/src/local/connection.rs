@@ -63,7 +63,7 @@ impl Connection {
     ///
     /// # Errors
     /// `sandbox_failed`.
-    pub(super) fn to_new_supervisor() -> Result<(Self, std::process::Child), Problem> {
+    pub(super) fn to_new_supervisor() -> Result<(Self, embed::Supervisor), Problem> {
         let failed = |errno: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::SandboxFailed, format!("cannot make a socket pair: {errno}"))
         };

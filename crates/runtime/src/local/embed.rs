@@ -18,11 +18,37 @@ use sandkeep_core::code::{ErrorCode, Problem};
 /// The static program, as built by this crate's build script.
 static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sandkeep-agent"));
 
+/// A supervisor's process, waited for however its handle goes.
+#[derive(Debug)]
+pub(super) struct Supervisor(Option<Child>);
+
+impl Supervisor {
+    pub(super) fn id(&self) -> u32 {
+        self.0.as_ref().map_or(0, Child::id)
+    }
+
+    /// Blocks until it has ended.
+    pub(super) fn wait(mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ended = child.wait();
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // Its socket is closed, so it ends soon; nobody here is to wait for that, and nobody else can reap it.
+            let _reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || child.wait());
+        }
+    }
+}
+
 /// Starts a supervisor whose descriptor 0 is `socket`.
 ///
 /// # Errors
 /// `sandbox_failed` when no memory file or process can be had.
-pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Child, Problem> {
+pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Supervisor, Problem> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Problem::new(ErrorCode::SandboxFailed, format!("{what}: {error}"))
     };
@@ -38,7 +64,8 @@ pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Child, Problem> {
         .stderr(Stdio::null())
         // A terminal's signals are for the command, which decides what becomes of the sandbox.
         .process_group(0);
-    command.spawn().map_err(|error| failed("cannot start a supervisor", &error))
+    let child = command.spawn().map_err(|error| failed("cannot start a supervisor", &error))?;
+    Ok(Supervisor(Some(child)))
 }
 
 /// The program as a file below `directory`, for showing inside; written when it is not there as it should be.

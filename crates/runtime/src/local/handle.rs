@@ -11,6 +11,7 @@ use sandkeep_protocol::routes::{agent as agent_routes, supervisor as routes};
 use sandkeep_protocol::supervisor as proto;
 
 use super::connection::{Answers, Connection};
+use super::embed::Supervisor;
 use super::{convert, resolve};
 use crate::driver::{
     BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Root, Running, Sandbox, SandboxSpec,
@@ -34,14 +35,14 @@ pub(super) struct Handle {
     enforcement: Enforcement,
     facts: Facts,
     /// Taken by whoever waits for its end.
-    supervisor: Mutex<Option<std::process::Child>>,
+    supervisor: Mutex<Option<Supervisor>>,
 }
 
 impl Handle {
     pub(super) fn new(
         spec: &SandboxSpec,
         connection: Connection,
-        supervisor: std::process::Child,
+        supervisor: Supervisor,
         booted: &proto::Booted,
     ) -> Self {
         let held = Held {
@@ -75,7 +76,7 @@ impl Handle {
         let _gone: Result<proto::ShutdownResponse, Problem> =
             held.connection.call(routes::SHUTDOWN, &request).await;
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut supervisor) = supervisor {
+        if let Some(supervisor) = supervisor {
             // It exits right after its answer; a thread of the runtime's blocking pool waits for that.
             let _waited = tokio::task::spawn_blocking(move || supervisor.wait()).await;
         }

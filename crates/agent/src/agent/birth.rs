@@ -74,8 +74,15 @@ pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
         from = number + 1;
     }
     process::close_from(from);
+    // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
+    if !numbers.contains(&RESULT) {
+        std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
+    }
     Ok(())
 }
+
+/// The descriptor over which a handler hands back its result.
+const RESULT: u32 = 3;
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
 ///

@@ -26,6 +26,8 @@ const DRAIN_PATIENCE_US: u64 = 2_000_000;
 
 /// Hashing 256 MB takes a second; a file system that does not answer is not waited for.
 const LOOK_PATIENCE_US: u64 = 30_000_000;
+/// How long to wait for the kernel to give back what was charged to a tree that is gone.
+const RELEASE_US: u64 = 500_000;
 /// How soon to look again whether what was killed is gone: the kernel takes that long for a few processes.
 const SETTLE_US: u64 = 500;
 
@@ -153,16 +155,27 @@ impl Supervisor {
     /// All output is here. What is left of the tree was killed, and is waited for: nothing is told to be over while
     /// something of it may still run.
     pub(super) fn output_is_complete(&mut self, execution_id: &str) {
+        let now = clock::boot_us();
+        let crowded = self.is_crowded();
         let Some(execution) = self.executions.get_mut(execution_id) else { return };
         execution.kill_tree();
-        if execution.tree_is_gone() {
+        // The kernel frees some of what it charged (page tables, for one) only a while after the last process is gone; the
+        // next execution must not die of that.
+        let waits = crowded && execution.ended_us.is_some_and(|ended| now < ended + RELEASE_US);
+        if execution.tree_is_gone() && !waits {
             return self.code_is_gone(execution_id);
         }
-        let now = clock::boot_us();
         execution.phase = Phase::Draining;
         execution.deadline_us = None;
         execution.patience_us.get_or_insert(now + KILL_PATIENCE_US);
         execution.settle_us = Some(now + SETTLE_US);
+    }
+
+    /// Whether so much is charged to the sandbox that hardly anything can be started in it.
+    fn is_crowded(&self) -> bool {
+        let Some(sandbox) = &self.sandbox else { return false };
+        let charged = sandbox.group.as_ref().and_then(sandkeep_sandbox::cgroup::Group::memory_bytes);
+        charged.is_some_and(|charged| charged > sandbox.limits.memory_bytes / 4 * 3)
     }
 
     /// Nothing of the tree is left, or patience with it has ended.

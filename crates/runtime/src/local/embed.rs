@@ -4,6 +4,7 @@
 //! of this process: the kernel shares its pages.
 
 use std::fs::File;
+use std::hash::Hasher as _;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -73,12 +74,16 @@ pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Supervisor, Problem> {
 /// # Errors
 /// `state_dir_unusable`.
 pub(super) fn as_file(directory: &Path) -> Result<PathBuf, Problem> {
-    let path = directory.join(format!("agent-{}", env!("CARGO_PKG_VERSION")));
-    if std::fs::read(&path).is_ok_and(|bytes| bytes == AGENT) {
+    // Named by its content: a file that is shown somewhere must not be replaced by another program's.
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(AGENT);
+    let name = format!("agent-{:016x}", hasher.finish());
+    let path = directory.join(&name);
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() == AGENT.len() as u64) {
         return Ok(path);
     }
     // Whole or not at all, also for those who start at the same moment.
-    let fresh = directory.join(format!("agent-{}-{}", env!("CARGO_PKG_VERSION"), std::process::id()));
+    let fresh = directory.join(format!("{name}-{}", std::process::id()));
     let written = std::fs::write(&fresh, AGENT)
         .and_then(|()| std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)))
         .and_then(|()| std::fs::rename(&fresh, &path));

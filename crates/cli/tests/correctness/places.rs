@@ -217,3 +217,18 @@ fn the_host_does_not_show() {
     assert!(processes <= 8, "processes of the host show: {out}");
     assert!(out.contains("sandbox\n"), "{out}");
 }
+
+#[test]
+fn loopback_is_there_and_nothing_else() {
+    for address in ["127.0.0.1", "::1"] {
+        let code = format!(
+            "import socket\n\
+             server = socket.create_server(('{address}', 0), family=socket.AF_INET6 if ':' in '{address}' else socket.AF_INET)\n\
+             client = socket.create_connection(server.getsockname()[:2])\n\
+             client.sendall(b'through loopback')\n\
+             print(server.accept()[0].recv(99).decode(), [name for _, name in socket.if_nameindex()])\n"
+        );
+        let done = run(&["--lang", "python", "-"]).stdin(code).done();
+        assert_eq!(done.assert_status(0).out(), "through loopback ['lo']\n", "{address}: {}", done.err());
+    }
+}

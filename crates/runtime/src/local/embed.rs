@@ -112,3 +112,45 @@ fn make() -> std::io::Result<File> {
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// More would cost every sandbox of a fresh process: it is copied into memory once.
+    const MOST_BYTES: usize = 4 << 20;
+
+    /// A segment that names a program loader (elf(5)).
+    const PT_INTERP: u32 = 3;
+
+    /// Types of the program's segments, from its 64-bit ELF header.
+    fn segments() -> Vec<u32> {
+        let number = |at: usize, len: usize| {
+            AGENT[at..at + len].iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
+        };
+        assert!(AGENT.starts_with(b"\x7fELF\x02"));
+        let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+        (0..count).map(|n| u32::try_from(number(table + n * size, 4)).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_agent_is_small_static_and_sealed() {
+        assert!(AGENT.len() <= MOST_BYTES, "{} bytes", AGENT.len());
+        assert!(!segments().contains(&PT_INTERP), "a static program asks for no loader");
+        let program = program().unwrap();
+        let seals = rustix::fs::fcntl_get_seals(program).unwrap();
+        let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        assert!(seals.contains(all), "{seals:?}");
+    }
+
+    #[test]
+    fn the_shims_file_is_written_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = as_file(directory.path()).unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        assert_eq!(std::fs::read(&path).unwrap(), AGENT);
+        assert_eq!(as_file(directory.path()).unwrap(), path);
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode, "what is shown somewhere is not replaced");
+    }
+}

@@ -61,6 +61,11 @@ impl Handle {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.held.connection
+    }
+
     async fn begin(&self, spec: &ExecutionSpec) -> Result<Box<dyn Running>, Problem> {
         let held = Arc::clone(&self.held);
         let request = resolve::start(spec, &held.root, held.profile, held.incarnation)?;

@@ -240,8 +240,14 @@ impl Cell {
     async fn heart_beats(&self) -> bool {
         let beat = || self.sandbox.read_file("/workspace/heartbeat", 1 << 10);
         let Ok(first) = beat().await else { return false };
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        beat().await.is_ok_and(|second| second != first)
+        // More than twice: a file that is being written anew is empty as often as not.
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if beat().await.is_ok_and(|later| later != first) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn artifacts_hold(&self, artifacts: &[Artifact], secret: &str) -> bool {

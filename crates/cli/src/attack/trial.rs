@@ -239,13 +239,14 @@ impl Cell {
 
     async fn heart_beats(&self) -> bool {
         let beat = || self.sandbox.read_file("/workspace/heartbeat", 1 << 10);
-        let Ok(first) = beat().await else { return false };
-        // More than twice: a file that is being written anew is empty as often as not.
-        for _ in 0..6 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if beat().await.is_ok_and(|later| later != first) {
+        // Often: a file that is being written anew is empty most of the time.
+        let mut seen = None;
+        for _ in 0..60 {
+            let Ok(now) = beat().await else { return false };
+            if !now.is_empty() && *seen.get_or_insert_with(|| now.clone()) != now {
                 return true;
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         false
     }

@@ -12,6 +12,7 @@ pub mod idmap;
 pub mod keyring;
 pub mod mount;
 pub mod net;
+pub mod pids;
 pub mod process;
 pub mod rlimit;
 pub mod root;

@@ -19,7 +19,7 @@ use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
 use sandkeep_sandbox::root::{self, Plan, Source};
-use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
+use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 
 use super::Prepared;
 use super::sudo::Sudo;
@@ -37,6 +37,8 @@ pub(crate) struct Birth {
     pub(crate) processes: u32,
     /// Whether control groups count what the code uses.
     pub(crate) grouped: bool,
+    /// Whether one of them bounds its processes.
+    pub(crate) processes_counted: bool,
     /// Whether code may be root inside (profile `dev`).
     pub(crate) dev: bool,
 }
@@ -169,6 +171,10 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
         become_id(0).map_err(step("become the root inside"))?;
     }
     limit_ipc(birth.memory_bytes);
+    if !birth.processes_counted && birth.processes > 0 {
+        // Besides the limit per user, which holds everywhere; kernels before 6.14 have no such bound.
+        let _unbounded = pids::bound(pids::room_for(birth.processes));
+    }
     umask(rustix::fs::Mode::empty());
     let disk = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {

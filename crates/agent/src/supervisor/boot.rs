@@ -77,6 +77,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
         grouped,
+        processes_counted: layout.controllers().pids,
         dev,
     };
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);

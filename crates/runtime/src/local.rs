@@ -19,7 +19,7 @@ use sandkeep_protocol::supervisor as proto;
 use crate::driver::{BoxFuture, Driver, Sandbox, SandboxSpec};
 use connection::Connection;
 pub use resolve::{Interpreter, interpreters};
-pub use state::StateDirectory;
+pub use state::{Slots, StateDirectory};
 
 /// First host id of the ranges that root's sandboxes get: above what systemd gives to containers, and far from
 /// people (systemd.io/UIDS-GIDS). 4,094 ranges of 65,536 fit below the ids it calls foreign.
@@ -28,11 +28,12 @@ pub const ID_BASE: u32 = 1_879_048_192;
 /// How this host is used.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Our own directory: locks of slots, and a place to build on.
+    /// Our own directory: the agent as a file, and, except for root, locks of slots.
     pub state: StateDirectory,
-    /// First host id of the ranges that slots hand out (root only).
+    /// First host id of the ranges that slots hand out (root only). Another base has other slots, other groups and
+    /// another ceiling; bases must be 4,094 × 65,536 apart.
     pub id_base: u32,
-    /// Memory that all sandboxes together may use.
+    /// Memory that all sandboxes in these slots together may use.
     pub ceiling: ByteSize,
 }
 

@@ -62,7 +62,9 @@ fn no_more_processes_than_numbers() {
     let status = forked::in_child(|| tenths_of_forks(MOST));
     match status.code() {
         Some(NO_NAMESPACE) => println!("SKIPPED pids: this machine lets us make no namespace"),
-        Some(NO_BOUND) => println!("SKIPPED pids: this kernel has no pid_max per namespace, or a larger least"),
+        Some(NO_BOUND) => {
+            println!("SKIPPED pids: this kernel has no pid_max per namespace, or a larger least")
+        }
         // The first process has one of the 699 numbers.
         forks => assert_eq!(forks, Some(69)),
     }

@@ -60,7 +60,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
     let limits = spec.limits.as_option().cloned().unwrap_or_default();
-    let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
+    let slot = Slot::claim(Path::new(&spec.slots_directory), spec.slot_hint)
         .map_err(|error| failed("cannot lock a slot", &error))?
         .ok_or_else(|| problem("no_slot", "every slot for a sandbox on this host is taken"))?;
     let ids = choose_ids(spec, &slot)?;
@@ -177,7 +177,7 @@ fn claim_group(
         cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
         processes: (limits.processes > 0).then_some(limits.processes),
     };
-    let claimed = Pool::open(layout, some(spec.ceiling_bytes)).and_then(|pool| {
+    let claimed = Pool::open(layout, &spec.group, some(spec.ceiling_bytes)).and_then(|pool| {
         let mut group = pool.claim(slot.number, &held)?;
         if let Some(agent) = ids.outside_uid(ids.agent_id()).filter(|_| ids.writer == Writer::Direct) {
             group.admit(agent)?;

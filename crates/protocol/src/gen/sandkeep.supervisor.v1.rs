@@ -1527,10 +1527,10 @@ pub struct SandboxSpec {
     ///
     /// Field 10: `slot_hint`
     pub slot_hint: u32,
-    /// Our own directory on this host: slots, and a place to build on.
+    /// Where slots are locked on this host.
     ///
-    /// Field 11: `state_directory`
-    pub state_directory: ::buffa::alloc::string::String,
+    /// Field 11: `slots_directory`
+    pub slots_directory: ::buffa::alloc::string::String,
     /// Memory that all sandboxes together may use; 0 leaves what is set.
     ///
     /// Field 12: `ceiling_bytes`
@@ -1539,6 +1539,10 @@ pub struct SandboxSpec {
     ///
     /// Field 13: `sudo_program`
     pub sudo_program: ::buffa::alloc::string::String,
+    /// Name of the control group above those of all slots. Whoever shares the locks shares it, and nobody else.
+    ///
+    /// Field 14: `group`
+    pub group: ::buffa::alloc::string::String,
 }
 impl ::core::fmt::Debug for SandboxSpec {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1553,9 +1557,10 @@ impl ::core::fmt::Debug for SandboxSpec {
             .field("env", &self.env)
             .field("id_base", &self.id_base)
             .field("slot_hint", &self.slot_hint)
-            .field("state_directory", &self.state_directory)
+            .field("slots_directory", &self.slots_directory)
             .field("ceiling_bytes", &self.ceiling_bytes)
             .field("sudo_program", &self.sudo_program)
+            .field("group", &self.group)
             .finish()
     }
 }
@@ -1637,16 +1642,19 @@ impl ::buffa::Message for SandboxSpec {
         if self.slot_hint != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.slot_hint) as u64;
         }
-        if !self.state_directory.is_empty() {
+        if !self.slots_directory.is_empty() {
             size
                 += 1u64
-                    + ::buffa::types::string_encoded_len(&self.state_directory) as u64;
+                    + ::buffa::types::string_encoded_len(&self.slots_directory) as u64;
         }
         if self.ceiling_bytes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.ceiling_bytes) as u64;
         }
         if !self.sudo_program.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.sudo_program) as u64;
+        }
+        if !self.group.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.group) as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -1707,14 +1715,17 @@ impl ::buffa::Message for SandboxSpec {
         if self.slot_hint != 0u32 {
             ::buffa::types::put_uint32_field(10u32, self.slot_hint, buf);
         }
-        if !self.state_directory.is_empty() {
-            ::buffa::types::put_string_field(11u32, &self.state_directory, buf);
+        if !self.slots_directory.is_empty() {
+            ::buffa::types::put_string_field(11u32, &self.slots_directory, buf);
         }
         if self.ceiling_bytes != 0u64 {
             ::buffa::types::put_uint64_field(12u32, self.ceiling_bytes, buf);
         }
         if !self.sudo_program.is_empty() {
             ::buffa::types::put_string_field(13u32, &self.sudo_program, buf);
+        }
+        if !self.group.is_empty() {
+            ::buffa::types::put_string_field(14u32, &self.group, buf);
         }
     }
     fn merge_field(
@@ -1822,7 +1833,7 @@ impl ::buffa::Message for SandboxSpec {
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
-                ::buffa::types::merge_string(&mut self.state_directory, buf)?;
+                ::buffa::types::merge_string(&mut self.slots_directory, buf)?;
             }
             12u32 => {
                 ::buffa::encoding::check_wire_type(
@@ -1837,6 +1848,13 @@ impl ::buffa::Message for SandboxSpec {
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_string(&mut self.sudo_program, buf)?;
+            }
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.group, buf)?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -1855,9 +1873,10 @@ impl ::buffa::Message for SandboxSpec {
         ::buffa::map_codec::MapStorage::storage_clear(&mut self.env);
         self.id_base = 0u32;
         self.slot_hint = 0u32;
-        self.state_directory.clear();
+        self.slots_directory.clear();
         self.ceiling_bytes = 0u64;
         self.sudo_program.clear();
+        self.group.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]

@@ -13,9 +13,11 @@ use sandkeep_protocol::supervisor::__buffa::oneof::{event, root};
 
 use super::Config;
 use super::resolve::WORKSPACE;
+use super::state::Slots;
 use crate::driver::{Ended, Event, Facts, NotRunnable, Root, SandboxSpec};
 
 pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) -> proto::SandboxSpec {
+    let slots = Slots::of(config.state.path(), config.id_base);
     let profile = match spec.profile {
         Profile::Strict => proto::Profile::PROFILE_STRICT,
         Profile::Dev => proto::Profile::PROFILE_DEV,
@@ -46,7 +48,8 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
         hostname: "sandbox".to_owned(),
         id_base: config.id_base,
         slot_hint,
-        state_directory: config.state.path().to_string_lossy().into_owned(),
+        slots_directory: slots.directory.to_string_lossy().into_owned(),
+        group: slots.group,
         ceiling_bytes: config.ceiling.bytes(),
         ..Default::default()
     }

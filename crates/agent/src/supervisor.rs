@@ -6,9 +6,11 @@
 
 pub(crate) mod boot;
 mod deliver;
+mod disk;
 mod domain;
 mod execution;
 mod hear;
+mod layer;
 mod proxy;
 mod serve;
 mod slot;
@@ -27,6 +29,7 @@ use crate::calls::Incoming;
 use crate::clock;
 use crate::link::{Broken, Link};
 use boot::Sandbox;
+use disk::DiskWatch;
 use domain::Domain;
 use execution::{Execution, Killed};
 
@@ -61,6 +64,7 @@ struct Ready {
     server: PollFlags,
     agent: PollFlags,
     agent_ended: bool,
+    disk_measured: bool,
 }
 
 impl Supervisor {
@@ -108,6 +112,9 @@ impl Supervisor {
         if ready.agent_ended {
             self.sandbox_died();
         }
+        if ready.disk_measured {
+            self.disk_measured();
+        }
         if ready.server.intersects(PollFlags::IN | PollFlags::HUP) {
             self.server.receive()?;
         }
@@ -123,6 +130,8 @@ impl Supervisor {
         if let Some(sandbox) = &self.sandbox {
             fds.push(PollFd::from_borrowed_fd(sandbox.link.fd(), sandbox.link.interest()));
             fds.push(PollFd::new(&sandbox.agent.pidfd, PollFlags::IN));
+            let walk = sandbox.disk_watch.as_ref().and_then(DiskWatch::pipe);
+            fds.extend(walk.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
         let timeout = self.next_moment_us().map(|moment| timespec(moment.saturating_sub(clock::boot_us())));
         match poll(&mut fds, timeout.as_ref()) {
@@ -130,12 +139,17 @@ impl Supervisor {
             Err(errno) => return Err(Broken::Socket(errno)),
         }
         let at = |n: usize| fds.get(n).map_or(PollFlags::empty(), PollFd::revents);
-        Ok(Ready { server: at(0), agent: at(1), agent_ended: !at(2).is_empty() })
+        Ok(Ready {
+            server: at(0),
+            agent: at(1),
+            agent_ended: !at(2).is_empty(),
+            disk_measured: !at(3).is_empty(),
+        })
     }
 
     fn next_moment_us(&self) -> Option<u64> {
         let moments = self.executions.values().filter_map(Execution::next_moment_us);
-        moments.chain(self.next_look()).min()
+        moments.chain(self.next_look()).chain(self.next_walk()).min()
     }
 
     fn flush_agent(&mut self) {

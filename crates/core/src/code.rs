@@ -85,7 +85,11 @@ codes! {
     MountRefused = "mount_refused",
     RootUnusable = "root_unusable",
     OutputDirUnusable = "output_dir_unusable",
+    LayerUnusable = "layer_unusable",
+    LayerDamaged = "layer_damaged",
+    LayerInUse = "layer_in_use",
     // What this host cannot do, or has no room for.
+    LayerToolsMissing = "layer_tools_missing",
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",
     StateDirUnusable = "state_dir_unusable",
@@ -94,6 +98,7 @@ codes! {
     // What happened while it ran.
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",
+    LayerFull = "layer_full",
     ReturnValueInvalid = "return_value_invalid",
     AlreadyStarted = "already_started",
     StaleToken = "stale_token",

@@ -26,6 +26,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// A [`Problem`] with its code; nothing is left behind.
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>>;
+
+    /// Removes the persistent layer in `directory`, and the directory, whatever code left there. One that is not
+    /// there is removed. Not cancelled by dropping the future; asked again, it goes on where it was interrupted.
+    ///
+    /// # Errors
+    /// `layer_in_use`: a sandbox has it; `layer_unusable`: it is none, or the host refuses.
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>>;
 }
 
 /// A live sandbox. Dropping the handle ends it.
@@ -192,8 +199,23 @@ pub struct SandboxSpec {
     pub root: Root,
     /// Host directories and files shown inside.
     pub mounts: Vec<Mount>,
+    /// Where what is written is kept.
+    pub layer: Layer,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// Where what is written in a sandbox is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    /// In memory, and gone with the sandbox.
+    Ephemeral,
+    /// In a directory of the host, for the next incarnation: the home, the workspace, and in profile `dev` everything
+    /// that the root inside can change. What is in memory all the same: `/tmp`, `/run`, `/dev/shm`.
+    Persistent {
+        /// Absolute path. Holds the layer, or is empty; made if only its parent exists. One sandbox has it at a time.
+        directory: String,
+    },
 }
 
 /// Where programs come from.

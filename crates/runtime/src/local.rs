@@ -16,7 +16,7 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Layer, Sandbox, SandboxSpec};
 use connection::Connection;
 pub use resolve::{Interpreter, interpreters};
 pub use state::{Slots, StateDirectory};
@@ -53,6 +53,9 @@ impl Local {
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
+        if let Layer::Persistent { directory } = &spec.layer {
+            check_directory(directory)?;
+        }
         let mut wanted = convert::sandbox_spec(spec, &self.config, self.slot_hint());
         if spec.profile == Profile::Dev {
             wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();
@@ -72,6 +75,16 @@ impl Local {
         }
     }
 
+    async fn remove(directory: &str) -> Result<(), Problem> {
+        check_directory(directory)?;
+        // Whoever did not make what is there needs what a supervisor can do: be root of its ids, outside of this process.
+        let (connection, supervisor) = Connection::to_new_supervisor()?;
+        let request = proto::RemoveLayerRequest { directory: directory.to_owned() };
+        let answer: proto::RemoveLayerResponse = connection.call(routes::REMOVE_LAYER, &request).await?;
+        drop((connection, supervisor));
+        answer.problem.as_option().map_or(Ok(()), |problem| Err(convert::problem(problem)))
+    }
+
     fn slot_hint(&self) -> u32 {
         self.next_slot.load(Ordering::Relaxed)
     }
@@ -80,6 +93,19 @@ impl Local {
     fn remember_slot(&self, slot: u32) {
         self.next_slot.store(slot.saturating_sub(WARM_SLOTS) + 1, Ordering::Relaxed);
     }
+}
+
+/// Whether a layer can be in `directory` at all.
+fn check_directory(directory: &str) -> Result<(), Problem> {
+    let why = if !directory.starts_with('/') {
+        "is no absolute path"
+    } else if directory.contains('\0') {
+        "has a NUL byte"
+    } else {
+        return Ok(());
+    };
+    let expected = "an absolute path of a directory";
+    Err(Problem::refused(ErrorCode::LayerUnusable, directory, why, expected))
 }
 
 /// Slots below the newest that are tried again first.
@@ -92,6 +118,10 @@ impl Driver for Local {
 
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
+    }
+
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(Self::remove(directory))
     }
 }
 
@@ -116,6 +146,7 @@ mod tests {
             profile: Profile::Strict,
             root: Root::Host,
             mounts: Vec::new(),
+            layer: Layer::Ephemeral,
             limits: defaults::limits(),
         };
         local.make(&spec).await.unwrap()

@@ -153,6 +153,15 @@ pub fn seal(target: &str) -> Result<()> {
 /// The kernel's refusal: `EINVAL` when the file system cannot translate ids.
 pub fn id_mapped(source: &str, userns: impl AsFd) -> Result<OwnedFd> {
     let tree = clone_tree(source)?;
+    translate(&tree, userns, source)?;
+    Ok(tree)
+}
+
+/// Translates the ids of a detached tree, which came from `source`, by the user namespace behind `userns`.
+///
+/// # Errors
+/// As [`id_mapped`].
+pub fn translate(tree: &OwnedFd, userns: impl AsFd, source: &str) -> Result<()> {
     let attr = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
@@ -160,8 +169,7 @@ pub fn id_mapped(source: &str, userns: impl AsFd) -> Result<OwnedFd> {
         userns_fd: u64::try_from(userns.as_fd().as_raw_fd()).expect("descriptors are not negative"),
     };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    describe(mount_setattr(tree.as_raw_fd(), c"", flags, &attr), "translate ids of", source)?;
-    Ok(tree)
+    describe(mount_setattr(tree.as_raw_fd(), c"", flags, &attr), "translate ids of", source)
 }
 
 /// A detached copy of the tree at `source`, to be handed to [`attach`].
@@ -172,6 +180,18 @@ pub fn clone_tree(source: &str) -> Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     describe(open_tree(CWD, source, flags), "clone the tree at", source)
+}
+
+/// The same of an open directory, which may be open for its path alone.
+///
+/// # Errors
+/// The kernel's refusal; `EINVAL` when it was opened in another mount namespace.
+pub fn clone_open_tree(directory: impl AsFd, source: &str) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    describe(open_tree(directory, "", flags), "clone the tree at", source)
 }
 
 /// Puts a detached mount at `target`, its flags untouched: for devices, which `nodev` would break, and for what was

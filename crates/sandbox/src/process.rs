@@ -306,26 +306,26 @@ pub fn place_inheritable(descriptor: &impl AsFd, at: RawFd) -> io::Result<()> {
     if done < 0 { Err(last_error()) } else { Ok(()) }
 }
 
-/// Closes every descriptor from `first` up in this process.
-pub fn close_from(first: u32) {
-    // SAFETY: callers are about to exec or own none of these; close_range cannot touch memory.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-}
-
-/// Closes the descriptors `first..=last`.
-pub fn close_between(first: u32, last: u32) {
-    // SAFETY: as for `close_from`.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-}
-
 /// Closes every descriptor but `kept`: for children that never execute anything, so nothing else closes for them what
 /// they inherited. All other owners of descriptors in this process must be forgotten, not dropped.
 pub fn keep_only(kept: &impl AsFd) {
-    let number = kept.as_fd().as_raw_fd().unsigned_abs();
-    if number > 0 {
-        close_between(0, number - 1);
+    keep_from(0, &mut [kept.as_fd()]);
+}
+
+/// Closes every descriptor from `first` up but `kept`, whose order may change; the same holds as for [`keep_only`].
+pub fn keep_from(first: u32, kept: &mut [BorrowedFd<'_>]) {
+    // SAFETY: callers own nothing but `kept` from here on; close_range cannot touch memory.
+    let close = |from: u32, to: u32| unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+    let number = |kept: &BorrowedFd<'_>| kept.as_raw_fd().unsigned_abs();
+    kept.sort_unstable_by_key(number);
+    let mut from = first;
+    for kept in kept.iter().map(number).filter(|number| *number >= first) {
+        if kept > from {
+            close(from, kept - 1);
+        }
+        from = kept + 1;
     }
-    close_from(number + 1);
+    close(from, u32::MAX);
 }
 
 /// Marks every descriptor from `first` up close-on-exec.

@@ -3,7 +3,8 @@
 //! Two sources: the host's own programs read-only (`Source::Host`), or a directory that holds a whole root
 //! file system (`Source::Directory`, an image unpacked). Over either come fresh /proc, a minimal /dev, and
 //! one size-limited tmpfs that backs every writable place, so that the disk limit is one number that the kernel
-//! enforces. The caller is the sandbox's first process, already in its namespaces, with authority over them.
+//! enforces. Where there is a kept layer ([`Kept`]), that one backs the places that are worth keeping. The caller is
+//! the sandbox's first process, already in its namespaces, with authority over them.
 
 use std::fs;
 use std::io::Write as _;
@@ -54,7 +55,7 @@ const DEV_LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// A directory of the writable tmpfs.
+/// A directory of the writable layer.
 struct Place {
     /// Its name there.
     name: &'static str,
@@ -69,14 +70,15 @@ const fn place_of(name: &'static str, target: &'static str, mode: u32, users: bo
     Place { name, target, mode, users }
 }
 
-/// What can be written in every sandbox.
-const WRITABLE: &[Place] = &[
+/// What can be written in every sandbox, and is never kept.
+const TEMPORARY: &[Place] = &[
     place_of("tmp", "/tmp", 0o1777, false),
     place_of("run", "/run", 0o755, false),
     place_of("shm", "/dev/shm", 0o1777, false),
-    place_of("home", "/home/user", 0o700, true),
-    place_of("workspace", "/workspace", 0o755, true),
 ];
+/// What can be written in every sandbox.
+const WRITABLE: &[Place] =
+    &[place_of("home", "/home/user", 0o700, true), place_of("workspace", "/workspace", 0o755, true)];
 /// What the root inside can write besides, where programs are the host's and may be changed.
 const WRITABLE_BY_ROOT: &[Place] = &[
     place_of("etc", "/etc", 0o755, false),
@@ -94,12 +96,14 @@ pub struct Plan {
     pub staging: String,
     /// Where programs come from.
     pub source: Source,
-    /// Whether programs and /etc can be changed (profile `dev`): changes live in the writable tmpfs.
+    /// Whether programs and /etc can be changed (profile `dev`): changes live in the writable layer.
     pub writable: bool,
+    /// Where the writable layer is kept, if it is not to go with the sandbox.
+    pub kept: Option<Kept>,
     /// Further trees, in order.
     pub mounts: Vec<Mount>,
     /// Size of the writable tmpfs in bytes.
-    pub disk_bytes: u64,
+    pub temporary_bytes: u64,
     /// Files, directories and links it can hold.
     pub inodes: u64,
     /// User and group id (inside) that own the home and the workspace.
@@ -108,6 +112,15 @@ pub struct Plan {
     pub chown: bool,
     /// Name of the sandbox's host.
     pub hostname: String,
+}
+
+/// A writable layer that outlives the sandbox. Its top is ours: the code sees only directories below it.
+#[derive(Debug)]
+pub enum Kept {
+    /// A directory of the host, opened in our own mount namespace.
+    Directory(OwnedFd),
+    /// A file system of its own with ids translated, which nobody has mounted; `None` until it came.
+    FileSystem(Option<OwnedFd>),
 }
 
 /// Where programs come from.
@@ -165,13 +178,24 @@ type Result<T> = std::result::Result<T, Error>;
 pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::make_private()?;
     let taken = Taken::from_host(plan)?;
-    // First the one file system that can be written, then over it the skeleton: the root itself for host sources, and
-    // the place of the workings for directories.
-    mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
+    // First what can be written, then over it the skeleton: the root itself for host sources, and the place of the
+    // workings for directories.
+    mount::tmpfs(&plan.staging, plan.temporary_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
     let writable = make(&plan.staging, fs::File::open("."))?;
-    let places = places(plan)?;
-    let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
+    let mut places = places(plan, TEMPORARY.iter())?;
+    let mut workings = None;
+    if plan.needs_overlay() {
+        workings = Some(mount::clone_tree(".")?);
+    }
+    if let Some(kept) = &taken.kept {
+        mount::attach(kept, &plan.staging, Access::ReadWrite)?;
+        enter(&plan.staging)?;
+        if plan.writable {
+            workings = Some(mount::clone_tree(".")?);
+        }
+    }
+    places.extend(self::places(plan, plan.lasting())?);
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
     if let Some(workings) = &workings {
@@ -209,6 +233,12 @@ impl Plan {
     fn needs_overlay(&self) -> bool {
         self.writable || matches!(self.source, Source::Directory { .. })
     }
+
+    /// Places that are kept where anything is.
+    fn lasting(&self) -> impl Iterator<Item = &'static Place> {
+        let by_root = self.writable && matches!(self.source, Source::Host);
+        WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(move |_| by_root))
+    }
 }
 
 /// Trees of the host, cloned while it can still be seen.
@@ -218,6 +248,7 @@ struct Taken<'a> {
     mounts: Vec<(&'a Mount, OwnedFd, bool)>,
     /// The image, for sources that are one.
     image: Option<OwnedFd>,
+    kept: Option<OwnedFd>,
     proc: OwnedFd,
 }
 
@@ -240,6 +271,13 @@ impl<'a> Taken<'a> {
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
             Source::Directory { path, tree: None } => Some(mount::clone_tree(path)?),
         };
+        let kept = match &plan.kept {
+            None => None,
+            Some(Kept::Directory(directory)) => Some(mount::clone_open_tree(directory, KEPT)?),
+            Some(Kept::FileSystem(tree)) => {
+                Some(make(KEPT, tree.as_ref().expect("it came with the ids").try_clone())?)
+            }
+        };
         Ok(Self {
             devices: DEVICES.iter().map(device).collect::<Result<_>>()?,
             etc: HOST_ETC
@@ -249,10 +287,14 @@ impl<'a> Taken<'a> {
                 .collect::<Result<_>>()?,
             mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
             image,
+            kept,
             proc: mount::proc()?,
         })
     }
 }
+
+/// What the kept layer is called in errors: its path is the host's business.
+const KEPT: &str = "the kept layer";
 
 /// The skeleton holds directories, links and a dozen short files.
 const SKELETON_BYTES: u64 = 512 * 1024;
@@ -282,11 +324,11 @@ fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
         return Ok(mount::overlay_read_only(name, &[path, ".empty"])?);
     }
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
-    make_dir(&upper, 0o755)?;
-    make_dir(&work, 0o700)?;
-    for below in OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir()) {
-        make_dir(&format!("{upper}/{below}"), 0o755)?;
-    }
+    let own = OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir());
+    own_dir(&upper, 0o755, |fresh| {
+        own.into_iter().try_for_each(|below| ensure_dir(&format!("{fresh}/{below}"), 0o755))
+    })?;
+    own_dir(&work, 0o700, |_| Ok(()))?;
     Ok(mount::overlay(name, path, &upper, &work)?)
 }
 
@@ -311,25 +353,42 @@ fn directory_root(taken: &Taken<'_>) -> Result<()> {
     make_dir(".lower", 0o755)?;
     let image = taken.image.as_ref().expect("taken for every directory");
     mount::attach(image, ".lower", Access::ReadOnly)?;
-    make_dir(".data/upper", 0o755)?;
-    make_dir(".data/work", 0o700)?;
+    own_dir(".data/upper", 0o755, |_| Ok(()))?;
+    own_dir(".data/work", 0o700, |_| Ok(()))?;
     make_dir(".root", 0o755)?;
     mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
     enter(".root")
 }
 
-/// Makes the writable places in the current directory, and a detached view of each.
-fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let by_root = plan.writable && matches!(plan.source, Source::Host);
-    let all = WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
+/// Makes the writable places `all` in the current directory, and a detached view of each.
+fn places(plan: &Plan, all: impl Iterator<Item = &'static Place>) -> Result<Vec<(&'static Place, OwnedFd)>> {
     all.map(|place| {
-        make_dir(place.name, place.mode)?;
-        if place.users && plan.chown {
-            give(place.name, plan.owner)?;
-        }
+        let given = |fresh: &str| if place.users && plan.chown { give(fresh, plan.owner) } else { Ok(()) };
+        own_dir(place.name, place.mode, given)?;
         Ok((place, mount::clone_tree(place.name)?))
     })
     .collect()
+}
+
+/// Makes the directory `path` of the writable layer, and `finish`es it under another name first: a kept layer has it
+/// from an earlier sandbox, and then all of it, as the code left it. Nothing below it is touched again, since the
+/// code may have put links there.
+fn own_dir(path: &str, mode: u32, finish: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    if Path::new(path).exists() {
+        return Ok(());
+    }
+    let fresh = format!("{path}.new");
+    ensure_dir(&fresh, mode)?;
+    finish(&fresh)?;
+    make(path, fs::rename(&fresh, path))
+}
+
+/// Makes a directory that only we know, unless we did so before we were interrupted.
+fn ensure_dir(path: &str, mode: u32) -> Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => make(path, made),
+    }
 }
 
 /// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
@@ -344,7 +403,7 @@ fn tidy(plan: &Plan) -> Result<()> {
 
 fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     make_dirs("/etc")?;
-    if matches!(plan.source, Source::Host) || !Path::new("/etc/passwd").exists() {
+    if !Path::new("/etc/passwd").exists() {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;

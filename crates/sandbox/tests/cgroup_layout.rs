@@ -276,7 +276,7 @@ fn version_2_limits_are_written_to_the_right_files() {
         ),
         ("memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 3\n"),
         ("pids.events", "max 2\n"),
-        ("memory.stat", "anon 1\nkernel 4096\nkernel_stack 1\n"),
+        ("memory.stat", "anon 1\nkernel 4096\nkernel_stack 1\ninactive_file 1000\nactive_file 92\n"),
         ("memory.current", "8192\n"),
     ];
     let full: Vec<_> = [events, limits, &inner("", "")].concat();
@@ -299,6 +299,7 @@ fn version_2_limits_are_written_to_the_right_files() {
     );
     assert_eq!(read("sandkeep/s4/agent/memory.max"), "max\n", "the agent stands outside the code's limits");
     assert_eq!(group.kernel_memory_bytes(), Some(4096));
+    assert_eq!(group.held_bytes(), Some(8192 - 1092), "cached files can be dropped");
 
     let domain =
         group.domain(0, Some(&GroupLimits { cpu_millis: Some(5), ..GroupLimits::default() })).unwrap();

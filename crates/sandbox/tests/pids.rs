@@ -1,7 +1,6 @@
 //! The bound on a PID namespace, run into.
 
 #![expect(unsafe_code, reason = "fork has no safe form")]
-#![expect(clippy::print_stdout, reason = "skips are told to whoever reads the test's output")]
 
 mod forked;
 

@@ -7,8 +7,9 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{
@@ -18,7 +19,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
-use sandkeep_sandbox::root::{self, Plan, Source};
+use sandkeep_sandbox::root::{self, Kept, Plan, Source};
 use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 
 use super::Prepared;
@@ -30,6 +31,8 @@ use crate::supervisor::boot::chain;
 pub(crate) struct Birth {
     /// What to build.
     pub(crate) plan: Plan,
+    /// The directory of the writable layer, where it is kept as one.
+    pub(crate) kept_directory: Option<PathBuf>,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
     /// The sandbox's limits.
@@ -60,22 +63,14 @@ pub(crate) enum Error {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+pub(crate) fn shed_descriptors(kept: &[&OwnedFd]) -> rustix::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     std::mem::forget(null);
-    let mut numbers = kept.map(|descriptor| descriptor.as_raw_fd().unsigned_abs());
-    numbers.sort_unstable();
-    let mut from = 3;
-    for number in numbers {
-        if number > from {
-            process::close_between(from, number - 1);
-        }
-        from = number + 1;
-    }
-    process::close_from(from);
+    let numbers: Vec<_> = kept.iter().map(|descriptor| descriptor.as_raw_fd().unsigned_abs()).collect();
+    process::keep_from(3, &mut kept.iter().map(|descriptor| descriptor.as_fd()).collect::<Vec<_>>());
     // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
     if !numbers.contains(&RESULT) {
         std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
@@ -92,23 +87,30 @@ const RESULT: u32 = 3;
 /// The first step that failed.
 pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepared, Option<Sudo>), Error> {
     let step = |step| move |source| Error::Step { step, source };
+    if let Some(directory) = &birth.kept_directory {
+        // While we are who we were born as: it may lie where nobody else can go.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(step("open the layer"))?;
+        birth.plan.kept = Some(Kept::Directory(opened));
+    }
     let (came, trees) = super::hear(socket).map_err(step("hear the supervisor"))?;
     if came.is_empty() {
         // It died before it could give us ids: nobody is left to hear why we end.
         process::exit_now(1);
     }
     take_trees(&mut birth.plan, &came, trees);
-    let (userns, disk) = grow_up(birth)?;
+    let (userns, temporary) = grow_up(birth)?;
     let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
-    ready(socket, abi, &disk).map_err(step("answer"))?;
+    ready(socket, abi, &temporary).map_err(step("answer"))?;
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
     let _filter = seccomp::program(memory);
     Ok((Prepared { fence, userns, memory, many_ids: birth.ids.separates_agent() }, sudo))
 }
 
-/// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts.
+/// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts,
+/// then a kept layer that is a file system.
 /// `came` has a 1 for each that did, after their count.
 fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     let mut trees = trees.into_iter();
@@ -118,6 +120,9 @@ fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     }
     for shown in &mut plan.mounts {
         shown.tree = next.next().flatten();
+    }
+    if let Some(Kept::FileSystem(tree)) = &mut plan.kept {
+        *tree = next.next().flatten();
     }
 }
 
@@ -142,9 +147,9 @@ fn fence(plan: &Plan) -> (Option<Fence>, u32) {
     }
 }
 
-fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
+fn ready(socket: &OwnedFd, abi: u32, temporary: &OwnedFd) -> rustix::io::Result<()> {
     let text = format!("ready {abi}");
-    let descriptors = [disk.as_fd()];
+    let descriptors = [temporary.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for one");
@@ -159,7 +164,8 @@ pub(crate) fn answer(socket: impl AsFd, line: &str) {
 
 /// Takes every step from mapped ids to ready. The caller reports an error and ends.
 ///
-/// Returns the user namespace that code of profile `dev` runs in, and the file system that can be written.
+/// Returns the user namespace that code of profile `dev` runs in, and the file system that can be written and lives in
+/// memory.
 ///
 /// # Errors
 /// The first step that failed.
@@ -176,7 +182,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
         let _unbounded = pids::bound(pids::room_for(birth.processes));
     }
     umask(rustix::fs::Mode::empty());
-    let disk = root::build(&birth.plan)?;
+    let temporary = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
         let agent = birth.ids.agent_id();
         rustix::fs::chown(root::AGENT_FILES, Some(Uid::from_raw(agent)), Some(Gid::from_raw(agent)))
@@ -198,7 +204,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
     caps::hold(agent_caps())?;
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
-    Ok((userns, disk))
+    Ok((userns, temporary))
 }
 
 /// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,

@@ -45,6 +45,18 @@ impl Proxied {
     fn server_of(&self, agent: StreamId) -> Option<StreamId> {
         self.twins.iter().find(|(_, twin)| twin.stream == agent).map(|(server, _)| *server)
     }
+
+    /// Whether a process that a call started may live.
+    pub(super) fn has_processes(&self) -> bool {
+        self.twins.values().any(|twin| twin.domain.is_some())
+    }
+
+    /// Ends those; the agent then ends their calls.
+    pub(super) fn kill(&self) {
+        for (_, domain) in self.twins.values().filter_map(|twin| twin.domain.as_ref()) {
+            domain.kill();
+        }
+    }
 }
 
 impl Supervisor {

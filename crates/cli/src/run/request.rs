@@ -16,7 +16,7 @@ use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
-use sandkeep_runtime::driver::{ExecutionSpec, Mount, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Mount, Root, SandboxSpec, Stdin, User};
 
 use super::args::Args;
 use super::words::{self, CopyArg, EventArg, MountArg, Source, UserArg, Variable};
@@ -54,8 +54,16 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let work = work(args)?;
     work.check()?;
     let artifacts = args.out.is_some() || (work.kind().collects_artifacts() && !args.no_artifacts);
-    let sandbox =
-        SandboxSpec { id: host::sandbox_id()?, incarnation: 1, token: 1, profile, root, mounts, limits };
+    let sandbox = SandboxSpec {
+        id: host::sandbox_id()?,
+        incarnation: 1,
+        token: 1,
+        profile,
+        root,
+        mounts,
+        layer: Layer::Ephemeral,
+        limits,
+    };
     let execution = ExecutionSpec {
         id: host::execution_id()?,
         token: 1,

@@ -95,6 +95,8 @@ pub mod routes {
         pub const SEND_INPUT: &str = "/sandkeep.supervisor.v1.Supervisor/SendInput";
         /// CloseInput: unary.
         pub const CLOSE_INPUT: &str = "/sandkeep.supervisor.v1.Supervisor/CloseInput";
+        /// RemoveLayer: unary.
+        pub const REMOVE_LAYER: &str = "/sandkeep.supervisor.v1.Supervisor/RemoveLayer";
         /// Shutdown: unary.
         pub const SHUTDOWN: &str = "/sandkeep.supervisor.v1.Supervisor/Shutdown";
     }

@@ -1353,12 +1353,18 @@ pub struct SandboxLimits {
     pub cpu_millis: u32,
     /// Field 3: `processes`
     pub processes: u32,
-    /// Everything that can be written, all places together.
+    /// Everything that can be written and lasts as long as the layer, all places together.
     ///
     /// Field 4: `disk_bytes`
     pub disk_bytes: u64,
+    /// Of the layer, and again of what lives in memory.
+    ///
     /// Field 5: `inodes`
     pub inodes: u64,
+    /// What lives in memory: all that can be written, or, where a layer is kept, all but that.
+    ///
+    /// Field 6: `temporary_bytes`
+    pub temporary_bytes: u64,
 }
 impl ::core::fmt::Debug for SandboxLimits {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1368,6 +1374,7 @@ impl ::core::fmt::Debug for SandboxLimits {
             .field("processes", &self.processes)
             .field("disk_bytes", &self.disk_bytes)
             .field("inodes", &self.inodes)
+            .field("temporary_bytes", &self.temporary_bytes)
             .finish()
     }
 }
@@ -1413,6 +1420,11 @@ impl ::buffa::Message for SandboxLimits {
         if self.inodes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.inodes) as u64;
         }
+        if self.temporary_bytes != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.temporary_bytes) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -1436,6 +1448,9 @@ impl ::buffa::Message for SandboxLimits {
         }
         if self.inodes != 0u64 {
             ::buffa::types::put_uint64_field(5u32, self.inodes, buf);
+        }
+        if self.temporary_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(6u32, self.temporary_bytes, buf);
         }
     }
     fn merge_field(
@@ -1484,6 +1499,13 @@ impl ::buffa::Message for SandboxLimits {
                 )?;
                 self.inodes = ::buffa::types::decode_uint64(buf)?;
             }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.temporary_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -1496,6 +1518,91 @@ impl ::buffa::Message for SandboxLimits {
         self.processes = 0u32;
         self.disk_bytes = 0u64;
         self.inodes = 0u64;
+        self.temporary_bytes = 0u64;
+    }
+}
+/// A writable layer that outlives the sandbox.
+#[derive(Clone, PartialEq, Default)]
+pub struct PersistentLayer {
+    /// Absolute path of a directory that holds it or is empty; made if only its parent exists.
+    ///
+    /// Field 1: `directory`
+    pub directory: ::buffa::alloc::string::String,
+}
+impl ::core::fmt::Debug for PersistentLayer {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PersistentLayer").field("directory", &self.directory).finish()
+    }
+}
+impl PersistentLayer {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.PersistentLayer";
+}
+::buffa::impl_default_instance!(PersistentLayer);
+impl ::buffa::MessageName for PersistentLayer {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "PersistentLayer";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.PersistentLayer";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.PersistentLayer";
+}
+impl ::buffa::Message for PersistentLayer {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.directory.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.directory) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.directory.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.directory, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.directory, buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.directory.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -1543,6 +1650,10 @@ pub struct SandboxSpec {
     ///
     /// Field 14: `group`
     pub group: ::buffa::alloc::string::String,
+    /// Absent: what is written goes with the sandbox.
+    ///
+    /// Field 15: `layer`
+    pub layer: ::buffa::MessageField<PersistentLayer, ::buffa::Inline<PersistentLayer>>,
 }
 impl ::core::fmt::Debug for SandboxSpec {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1561,6 +1672,7 @@ impl ::core::fmt::Debug for SandboxSpec {
             .field("ceiling_bytes", &self.ceiling_bytes)
             .field("sudo_program", &self.sudo_program)
             .field("group", &self.group)
+            .field("layer", &self.layer)
             .finish()
     }
 }
@@ -1656,6 +1768,14 @@ impl ::buffa::Message for SandboxSpec {
         if !self.group.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.group) as u64;
         }
+        if self.layer.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.layer.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -1726,6 +1846,14 @@ impl ::buffa::Message for SandboxSpec {
         }
         if !self.group.is_empty() {
             ::buffa::types::put_string_field(14u32, &self.group, buf);
+        }
+        if self.layer.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                15u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.layer.write_to(__cache, buf);
         }
     }
     fn merge_field(
@@ -1856,6 +1984,17 @@ impl ::buffa::Message for SandboxSpec {
                 )?;
                 ::buffa::types::merge_string(&mut self.group, buf)?;
             }
+            15u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.layer.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -1877,6 +2016,7 @@ impl ::buffa::Message for SandboxSpec {
         self.ceiling_bytes = 0u64;
         self.sudo_program.clear();
         self.group.clear();
+        self.layer = ::buffa::MessageField::none();
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -5934,6 +6074,186 @@ impl ::buffa::Message for CloseInputResponse {
         ::core::result::Result::Ok(())
     }
     fn clear(&mut self) {}
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct RemoveLayerRequest {
+    /// As in PersistentLayer.
+    ///
+    /// Field 1: `directory`
+    pub directory: ::buffa::alloc::string::String,
+}
+impl ::core::fmt::Debug for RemoveLayerRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RemoveLayerRequest").field("directory", &self.directory).finish()
+    }
+}
+impl RemoveLayerRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerRequest";
+}
+::buffa::impl_default_instance!(RemoveLayerRequest);
+impl ::buffa::MessageName for RemoveLayerRequest {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "RemoveLayerRequest";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.RemoveLayerRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerRequest";
+}
+impl ::buffa::Message for RemoveLayerRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.directory.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.directory) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.directory.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.directory, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.directory, buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.directory.clear();
+    }
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct RemoveLayerResponse {
+    /// Why it is not removed, or not all of it.
+    ///
+    /// Field 1: `problem`
+    pub problem: ::buffa::MessageField<Problem, ::buffa::Inline<Problem>>,
+}
+impl ::core::fmt::Debug for RemoveLayerResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RemoveLayerResponse").field("problem", &self.problem).finish()
+    }
+}
+impl RemoveLayerResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerResponse";
+}
+::buffa::impl_default_instance!(RemoveLayerResponse);
+impl ::buffa::MessageName for RemoveLayerResponse {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "RemoveLayerResponse";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.RemoveLayerResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerResponse";
+}
+impl ::buffa::Message for RemoveLayerResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.problem.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.problem.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.problem.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.problem.write_to(__cache, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.problem.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.problem = ::buffa::MessageField::none();
+    }
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct ShutdownRequest {

@@ -63,8 +63,8 @@ impl StateDirectory {
 
 /// Where slots are locked, and what the control group above theirs is called.
 ///
-/// Whoever shares the locks shares the groups, and nobody else: two that name groups by the same numbers, each sure to hold
-/// the number alone, would end each other's sandboxes.
+/// Whoever shares the locks shares the groups, and nobody else: two that name groups by the same numbers, each sure
+/// to hold the number alone, would end each other's sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slots {
     /// One file for each slot.

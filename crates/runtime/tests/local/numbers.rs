@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use sandkeep_core::sandbox::Profile;
-use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::User;
-use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_runtime::{Driver, Sandbox};
 use sandkeep_sandbox::cgroup::Layout;
 use sandkeep_sandbox::{pids, watch};
@@ -35,9 +33,7 @@ fn check(profile: Profile, user: User) {
     } else if !kernel_has_bound() {
         println!("SKIPPED numbers: before Linux 6.14 a PID namespace has no pid_max of its own");
     } else {
-        let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
-        let driver = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(8) });
-        block_on(stay_below(&driver, profile, user));
+        block_on(stay_below(&crate::local(), profile, user));
     }
 }
 

@@ -266,10 +266,11 @@ impl Group {
         self.code.kernel_memory()
     }
 
-    /// Memory charged to the code of this sandbox now, in bytes: page cache and tmpfs included.
+    /// Memory charged to the code of this sandbox now that the kernel cannot just drop, in bytes: tmpfs included, cached files
+    /// of other file systems not.
     #[must_use]
-    pub fn memory_bytes(&self) -> Option<u64> {
-        self.code.memory_now()
+    pub fn held_bytes(&self) -> Option<u64> {
+        Some(self.code.memory_now()?.saturating_sub(self.code.cached_files()))
     }
 
     /// Gives the group back to the pool: kills what is left. Directories and limits stay for the next claim:

@@ -6,7 +6,7 @@ set -euo pipefail
 
 RUST_MIN=1.95
 
-# group | check | Debian package. A check `cmd:X` looks for a command, `file:GLOB` for a file.
+# group | check | Debian package. A check `cmd:X` looks for a command, `file:GLOB` for a file, `any:GLOB X` for either.
 # shellcheck disable=SC2034 # read by name in missing_packages
 NEEDS=(
     "build|cmd:gcc|gcc"
@@ -24,6 +24,7 @@ NEEDS=(
     "test|cmd:busybox|busybox-static"
     "test|cmd:bwrap|bubblewrap"
     "test|cmd:debootstrap|debootstrap"
+    "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"
     "v2|cmd:qemu-system-x86_64|qemu-system-x86"
     "bench|cmd:bwrap|bubblewrap"
     "bench|cmd:busybox|busybox-static"
@@ -37,6 +38,7 @@ present() {
     case $kind in
         cmd) command -v "$what" >/dev/null || [ -x "/usr/sbin/$what" ] ;;
         file) compgen -G "$what" >/dev/null ;;
+        any) compgen -G "${what% *}" >/dev/null || command -v "${what#* }" >/dev/null ;;
     esac
 }
 

@@ -78,6 +78,15 @@ id! {
     ExecutionId, "ex"
 }
 
+id! {
+    /// Names one project: `pr…`.
+    ProjectId, "pr"
+}
+id! {
+    /// Names one start of a server process: `sv…`.
+    ServerId, "sv"
+}
+
 fn compose(now_ms: u64, random: [u8; RANDOM_BYTES]) -> u128 {
     let random = random.iter().fold(0u128, |all, &byte| all << 8 | u128::from(byte));
     u128::from(now_ms & 0xffff_ffff_ffff) << RANDOM_BITS | random

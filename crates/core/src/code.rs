@@ -91,6 +91,13 @@ codes! {
     StateDirUnusable = "state_dir_unusable",
     TooManySandboxes = "too_many_sandboxes",
     NoSlot = "no_slot",
+    // What the store says.
+    NameTaken = "name_taken",
+    Overloaded = "overloaded",
+    StoreUnavailable = "store_unavailable",
+    SchemaNewer = "schema_newer",
+    DataDirInUse = "data_dir_in_use",
+    DataDirUnusable = "data_dir_unusable",
     // What happened while it ran.
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",

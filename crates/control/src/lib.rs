@@ -1,0 +1,9 @@
+//! The control plane: services that authorise, decide and write down what is wanted, and loops that make it so.
+//!
+//! A service writes in one transaction and answers at once; nothing here waits for a driver because somebody asked for
+//! something. Loops are woken by what was written, look at the rows, and act through `sandkeep_runtime`. What is decided is
+//! decided by pure functions of `sandkeep_core`; what is written is written by `sandkeep_store`. It knows nothing of HTTP.
+
+pub mod clock;
+pub mod fault;
+pub mod ids;

@@ -128,3 +128,14 @@ CREATE TABLE idempotency (
     PRIMARY KEY (project_id, principal, route, key)
 );
 CREATE INDEX idempotency_oldest ON idempotency (created_us);
+
+-- The stored log of an execution's output: pieces in order of position, without overlap. A piece holds its bytes, or they
+-- are a blob of the same position, or it is the one gap.
+CREATE TABLE output_chunks (
+    execution_id TEXT NOT NULL,
+    from_position BIGINT NOT NULL,
+    to_position BIGINT NOT NULL,
+    place TEXT NOT NULL,
+    bytes BYTEA,
+    PRIMARY KEY (execution_id, from_position)
+);

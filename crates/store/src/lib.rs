@@ -18,6 +18,7 @@ pub mod idempotency;
 mod lock;
 mod migrate;
 pub mod open;
+pub mod output;
 pub mod projects;
 pub mod row;
 pub mod sandboxes;

@@ -56,6 +56,7 @@ pub const ALL: &[&[Statement]] = &[
     crate::executions::STATEMENTS,
     crate::idempotency::STATEMENTS,
     crate::migrate::STATEMENTS,
+    crate::output::STATEMENTS,
     crate::projects::STATEMENTS,
     crate::sandboxes::STATEMENTS,
     crate::servers::STATEMENTS,

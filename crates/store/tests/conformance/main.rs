@@ -15,6 +15,7 @@ mod claims;
 mod feed;
 mod identity;
 mod opening;
+mod output;
 mod rows;
 mod statements;
 mod writer;

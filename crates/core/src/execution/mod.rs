@@ -9,6 +9,7 @@ pub mod exit;
 pub mod json;
 pub mod language;
 pub mod result;
+pub mod returned;
 pub mod spec;
 pub mod state;
 

@@ -36,6 +36,8 @@ CREATE TABLE sandboxes (
     token BIGINT NOT NULL,
     -- Where it is: facts by which it is found again.
     place TEXT,
+    -- Not before: after a failure.
+    next_try_us BIGINT NOT NULL,
     spec TEXT NOT NULL,
     created_us BIGINT NOT NULL,
     updated_us BIGINT NOT NULL,
@@ -78,6 +80,7 @@ CREATE TABLE executions (
 CREATE INDEX executions_of_sandbox ON executions (sandbox_id, created_us, id);
 CREATE INDEX executions_newest ON executions (project_id, created_us, id);
 CREATE INDEX executions_oldest ON executions (created_us, id);
+CREATE INDEX executions_cancelled ON executions (created_us, id) WHERE cancel_requested_us IS NOT NULL;
 
 -- Executions with their end: appended to, read by id or newest first, deleted from when old.
 CREATE TABLE finished_executions (

@@ -111,17 +111,22 @@ pub struct Claim {
 statements! {
     ACCEPT = "INSERT INTO executions (id, project_id, sandbox_id, state, kind, language, request, token, created_us)
         VALUES ($1, $2, $3, 'queued', $4, $5, $6, 0, $7)";
-    /// A row is free when nobody has it, or whoever has it was not heard of since $3. The oldest first.
+    /// A row is free when nobody has it, or whoever has it was not heard of since $3; and only whoever holds its sandbox,
+    /// running, can do something with it. The oldest first.
     CLAIM: Live = {
         sqlite: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
+            SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
+            LEFT JOIN servers s ON s.id = e.server_id
             WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+                AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
                 cancel_requested_us, created_us, started_us",
         postgres: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
+            SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
+            LEFT JOIN servers s ON s.id = e.server_id
             WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+                AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
                 cancel_requested_us, created_us, started_us"
@@ -157,6 +162,14 @@ statements! {
     GET_FINISHED: Finished = "SELECT id, project_id, sandbox_id, state, kind, language, result, created_us, started_us,
         finished_us FROM finished_executions WHERE id = $1";
     IS_FINISHED = "SELECT 1 AS found FROM finished_executions WHERE id = $1";
+    CANCELLED: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+        cancel_requested_us, created_us, started_us FROM executions
+        WHERE cancel_requested_us IS NOT NULL AND (server_id = $1 OR server_id IS NULL) ORDER BY created_us, id LIMIT $2";
+    /// Whoever holds the sandbox ends what never began in it.
+    CLAIM_OF: Live = "UPDATE executions SET server_id = $1, token = token + 1
+        WHERE sandbox_id = $2 AND EXISTS (SELECT 1 FROM sandboxes b WHERE b.id = $2 AND b.server_id = $1 AND b.token = $3)
+        RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+            cancel_requested_us, created_us, started_us";
     LIVE_OF: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
         cancel_requested_us, created_us, started_us FROM executions
         WHERE sandbox_id = $1 ORDER BY created_us, id LIMIT $2";
@@ -199,6 +212,23 @@ pub async fn adopt(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: 
     let mut adopted: Vec<Live> = tx.all(&ADOPT, values![server_id, i64::from(most), alive_since_us]).await?;
     adopted.sort_unstable_by_key(|live| (live.created_us, live.id));
     Ok(adopted)
+}
+
+/// Those of a server, or of nobody, that were asked to end, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn cancelled(from: &mut Connection, server_id: ServerId, limit: u32) -> Result<Vec<Live>> {
+    from.all(&CANCELLED, values![server_id, i64::from(limit)]).await
+}
+
+/// Takes everything in a sandbox that `by` holds, to end it: the sandbox goes. Each gets a new token, which voids whoever
+/// followed it.
+///
+/// # Errors
+/// The database's.
+pub async fn claim_of(tx: &mut Tx, sandbox_id: SandboxId, by: Claim) -> Result<Vec<Live>> {
+    tx.all(&CLAIM_OF, values![by.server_id, sandbox_id, by.token]).await
 }
 
 /// W3: from now on its code may have run. Stale too when a cancel came first.

@@ -5,6 +5,8 @@
 //! decided by pure functions of `sandkeep_core`; what is written is written by `sandkeep_store`. It knows nothing of HTTP.
 
 pub mod clock;
+pub mod engine;
 pub mod fault;
 pub mod ids;
 pub mod output;
+pub mod request;

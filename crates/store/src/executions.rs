@@ -170,6 +170,8 @@ statements! {
         WHERE sandbox_id = $2 AND EXISTS (SELECT 1 FROM sandboxes b WHERE b.id = $2 AND b.server_id = $1 AND b.token = $3)
         RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
             cancel_requested_us, created_us, started_us";
+    TAKE_QUEUED = "UPDATE executions SET server_id = $2, token = token + 1
+        WHERE id = $1 AND server_id IS NULL AND token = $3 AND state = 'queued'";
     LIVE_OF: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
         cancel_requested_us, created_us, started_us FROM executions
         WHERE sandbox_id = $1 ORDER BY created_us, id LIMIT $2";
@@ -229,6 +231,14 @@ pub async fn cancelled(from: &mut Connection, server_id: ServerId, limit: u32) -
 /// The database's.
 pub async fn claim_of(tx: &mut Tx, sandbox_id: SandboxId, by: Claim) -> Result<Vec<Live>> {
     tx.all(&CLAIM_OF, values![by.server_id, sandbox_id, by.token]).await
+}
+
+/// Takes one that nobody has, to end it. Its token is one more than `token` then.
+///
+/// # Errors
+/// The database's.
+pub async fn take_queued(tx: &mut Tx, id: ExecutionId, server_id: ServerId, token: i64) -> Result<Guarded> {
+    guarded(tx, &TAKE_QUEUED, values![id, server_id, token], id).await
 }
 
 /// W3: from now on its code may have run. Stale too when a cancel came first.

@@ -147,7 +147,8 @@ statements! {
                 cancel_requested_us, created_us, started_us"
     };
     /// Not once a cancel is accepted: then the code is not to run at all.
-    STARTED = "UPDATE executions SET state = 'running', started_us = $4, incarnation = $5
+    STARTED = "UPDATE executions SET state = 'running', started_us = $4,
+        incarnation = (SELECT b.incarnation FROM sandboxes b WHERE b.id = sandbox_id)
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting' AND cancel_requested_us IS NULL";
     GIVE_BACK = "UPDATE executions SET state = 'queued', server_id = NULL
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting'";
@@ -245,15 +246,8 @@ pub async fn take_queued(tx: &mut Tx, id: ExecutionId, server_id: ServerId, toke
 ///
 /// # Errors
 /// The database's.
-pub async fn started(
-    tx: &mut Tx,
-    id: ExecutionId,
-    claim: Claim,
-    incarnation: i64,
-    now_us: i64,
-) -> Result<Guarded> {
-    let values = values![id, claim.server_id, claim.token, now_us, incarnation];
-    guarded(tx, &STARTED, values, id).await
+pub async fn started(tx: &mut Tx, id: ExecutionId, claim: Claim, now_us: i64) -> Result<Guarded> {
+    guarded(tx, &STARTED, values![id, claim.server_id, claim.token, now_us], id).await
 }
 
 /// Puts back what was claimed and did not start: another may take it.

@@ -35,7 +35,7 @@ impl Engine {
                 for live in executions::claim(tx, by.0, PASS_MOST, by.1).await? {
                     let claim = Claim { server_id: by.0, token: live.token };
                     // Not once a cancel was accepted: then it is ended without having run.
-                    let started = executions::started(tx, live.id, claim, 0, by.2).await?;
+                    let started = executions::started(tx, live.id, claim, by.2).await?;
                     taken.push((live, started == Guarded::Updated));
                 }
                 Ok(taken)

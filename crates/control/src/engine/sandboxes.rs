@@ -22,13 +22,13 @@ const BACKOFF_MOST: Duration = Duration::from_secs(300);
 
 /// Why a sandbox is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// A stable code.
-    pub code: String,
+    pub(crate) code: String,
     /// What is told.
-    pub message: String,
+    pub(crate) message: String,
     /// How often it was tried.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
 }
 
 /// What is to be done with a sandbox.

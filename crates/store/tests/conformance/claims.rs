@@ -76,7 +76,7 @@ fn of(live: &Live) -> Claim {
 }
 
 async fn started(bed: &Bed, id: ExecutionId, claim: Claim) -> Guarded {
-    durably!(bed.store, (id, claim), |tx, by| executions::started(tx, by.0, by.1, 1, NOW)).unwrap()
+    durably!(bed.store, (id, claim), |tx, by| executions::started(tx, by.0, by.1, NOW)).unwrap()
 }
 
 async fn finish(bed: &Bed, id: ExecutionId, claim: Claim, state: &'static str) -> Guarded {

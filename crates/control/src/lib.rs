@@ -7,3 +7,6 @@
 pub mod clock;
 pub mod fault;
 pub mod ids;
+mod key_file;
+pub mod master_key;
+pub mod seal;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::ends::Bells;
 use crate::fault;
 use crate::ids;
 use crate::output::Outputs;
@@ -36,6 +37,8 @@ pub struct Parts {
     pub driver: Arc<dyn Driver>,
     /// The time.
     pub clock: Clock,
+    /// Whom to tell what has changed.
+    pub bells: Bells,
 }
 
 /// A server that was not heard of for this long may be taken over.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sandkeep_blob::{Blobs, Key};
 use sandkeep_core::id::ExecutionId;
-use sandkeep_core::output::Stream;
+use sandkeep_core::output::{Gap, Kept, Stream};
 use sandkeep_store::output::{self as index, Chunk, Place};
 use sandkeep_store::{Durability, Store};
 
@@ -62,6 +62,35 @@ impl Part {
                 from + segments.iter().map(|segment| segment.bytes.len() as u64).sum::<u64>()
             }
             Self::Gap { to, .. } => *to,
+        }
+    }
+}
+
+/// The stored output of an execution, stream by stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptOutput {
+    /// Standard output.
+    pub stdout: Kept,
+    /// Standard error.
+    pub stderr: Kept,
+    /// The range of positions that was not kept.
+    pub gap: Option<Gap>,
+}
+
+impl KeptOutput {
+    fn add(&mut self, part: Part) {
+        match part {
+            Part::Gap { from, to } => self.gap = Some(Gap { from, to }),
+            Part::Segments { segments, .. } => {
+                for Segment { stream, bytes } in segments {
+                    let kept = match stream {
+                        Stream::Stdout => &mut self.stdout,
+                        Stream::Stderr => &mut self.stderr,
+                    };
+                    let side = if self.gap.is_some() { &mut kept.tail } else { &mut kept.head };
+                    side.extend(bytes);
+                }
+            }
         }
     }
 }
@@ -155,6 +184,22 @@ impl Outputs {
     /// The store's.
     pub async fn reach(&self, id: ExecutionId) -> Result<u64> {
         Ok(index::reach(&mut self.store.reader().await?, id).await?)
+    }
+
+    /// What is stored so far of each stream, and the range that was not kept.
+    ///
+    /// # Errors
+    /// What is stored could not be read.
+    pub async fn kept(&self, id: ExecutionId) -> Result<KeptOutput> {
+        let (mut kept, mut position) = (KeptOutput::default(), 0);
+        loop {
+            let parts = self.stored(id, position).await?;
+            let Some(last) = parts.last() else { return Ok(kept) };
+            position = last.to();
+            for part in parts {
+                kept.add(part);
+            }
+        }
     }
 
     /// Reads from `position` on, to the end if there is one, else as it comes.

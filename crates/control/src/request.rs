@@ -6,7 +6,7 @@ use sandkeep_core::base64;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::ExecutionId;
-use sandkeep_core::limits::Limits;
+use sandkeep_core::limits::{LimitKind, Limits};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::driver::{ExecutionSpec, Stdin, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -30,6 +30,9 @@ pub struct SandboxSpec {
     pub profile: Profile,
     /// What it may use.
     pub limits: Limits,
+    /// Which of these were asked for: a host that cannot hold one of them refuses the start.
+    #[serde(default)]
+    pub asked: Vec<LimitKind>,
     /// Environment of everything that runs in it.
     pub env: BTreeMap<String, String>,
     /// What its owner says of it.
@@ -62,6 +65,21 @@ pub struct ExecutionRequest {
     pub limits: Limits,
     /// Whether new and changed files are looked for.
     pub artifacts: bool,
+}
+
+impl From<Work> for WorkRequest {
+    fn from(work: Work) -> Self {
+        let bytes = |code: CodeSource| match code {
+            CodeSource::Inline { code, .. } => Bytes(code),
+            // Only the command line names files inside, and that runs without a server.
+            CodeSource::InSandbox { path } => Bytes(path.into_bytes()),
+        };
+        match work {
+            Work::Script { language, code, args } => Self::Script { language, code: bytes(code), args },
+            Work::Handler { language, code, event } => Self::Handler { language, code: bytes(code), event },
+            Work::Command { argv } => Self::Command { argv },
+        }
+    }
 }
 
 /// What to run.

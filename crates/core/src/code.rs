@@ -110,6 +110,7 @@ codes! {
     // What happened while it ran.
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",
+    SandboxEnded = "sandbox_ended",
     ReturnValueInvalid = "return_value_invalid",
     AlreadyStarted = "already_started",
     StaleToken = "stale_token",

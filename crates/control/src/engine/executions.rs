@@ -87,6 +87,7 @@ impl Engine {
             })
         });
         self.told("end what was cancelled", write.await);
+        self.parts.bells.ring(&live.id.to_string());
     }
 
     async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
@@ -158,6 +159,7 @@ impl Engine {
                 })
             });
             if self.told("write down an end", write.await).is_some() {
+                self.parts.bells.ring(&live.id.to_string());
                 return;
             }
             // The supervisor keeps the end too; but while this process lives it does not let go of it.

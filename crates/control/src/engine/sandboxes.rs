@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandkeep_core::code::Problem;
+use sandkeep_core::enforcement::Demand;
 use sandkeep_core::execution::ExecutionState;
-use sandkeep_runtime::driver;
+use sandkeep_core::id::SandboxId;
+use sandkeep_core::limits::Explicit;
+use sandkeep_runtime::{Sandbox as LiveSandbox, driver};
 use sandkeep_store::executions::Claim;
 use sandkeep_store::sandboxes::{self, Observed, Sandbox};
 use sandkeep_store::wake::Channel;
@@ -14,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Engine, Held, PASS_MOST, Taken, lock};
 use crate::request::SandboxSpec;
-use sandkeep_core::id::SandboxId;
 
 /// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -116,7 +118,12 @@ impl Engine {
             mounts: Vec::new(),
             limits: spec.limits,
         };
-        let sandbox = Arc::from(self.parts.driver.create(&wanted).await?);
+        let sandbox: Arc<dyn LiveSandbox> = Arc::from(self.parts.driver.create(&wanted).await?);
+        let asked = spec.asked.iter().fold(Explicit::NONE, |asked, kind| asked.with(*kind, true));
+        if let Err(problem) = sandbox.enforcement().check(asked, Demand::AskedFor) {
+            sandbox.stop().await;
+            return Err(problem);
+        }
         Ok(Held { sandbox, incarnation, env: Arc::new(spec.env), once: spec.once })
     }
 
@@ -186,6 +193,7 @@ impl Engine {
             })
         });
         self.told("end a sandbox", end.await);
+        self.parts.bells.ring(&sandbox.id.to_string());
     }
 
     /// Writes down what was seen, with its event. False when that is no longer ours to do.
@@ -205,7 +213,9 @@ impl Engine {
                 Ok(done.is_updated())
             })
         });
-        self.told("write down a sandbox", write.await).unwrap_or(false)
+        let ours = self.told("write down a sandbox", write.await).unwrap_or(false);
+        self.parts.bells.ring(&sandbox.id.to_string());
+        ours
     }
 
     async fn delete_if_once(&self, sandbox: &Sandbox) {

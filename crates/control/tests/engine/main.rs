@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sandkeep_blob::Blobs;
 use sandkeep_control::clock::Clock;
+use sandkeep_control::ends::Bells;
 use sandkeep_control::engine::{Engine, Parts};
 use sandkeep_control::ids;
 use sandkeep_control::output::{Outputs, Piece};
@@ -32,7 +33,7 @@ async fn parts(directory: &Path) -> Parts {
     let outputs = Outputs::new(store.clone(), Blobs::local(&directory.join("blobs")).unwrap());
     let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
     let driver = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(4) });
-    Parts { store, outputs, driver: Arc::new(driver), clock: Clock::new() }
+    Parts { store, outputs, driver: Arc::new(driver), clock: Clock::new(), bells: Bells::default() }
 }
 
 impl Bed {
@@ -54,6 +55,7 @@ impl Bed {
             lifetime: Lifetime::Ephemeral,
             profile: defaults::PROFILE,
             limits: defaults::limits(),
+            asked: Vec::new(),
             env: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
             labels: BTreeMap::new(),
             once,

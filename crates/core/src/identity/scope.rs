@@ -119,3 +119,9 @@ impl FromIterator<Scope> for Scopes {
         Self::Only(scopes.into_iter().collect())
     }
 }
+
+impl From<Scope> for Scopes {
+    fn from(scope: Scope) -> Self {
+        std::iter::once(scope).collect()
+    }
+}

@@ -133,9 +133,10 @@ async fn of_servers_that_start_at_once_one_is_first() {
         let Some(bed) = Bed::postgres("of_servers_that_start_at_once_one_is_first").await else { return };
         assert!(matches!(bed.options.place, Place::Postgres(_)));
         let directories: Vec<_> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
-        let starts = directories.iter().map(async |directory| {
-            let store = Store::open(&bed.options, 1).await.unwrap();
-            begin(&store, &bed.clock, directory.path(), given.as_ref()).await
+        // Opened before any begins, so that all find the database empty.
+        let opened = futures_util::future::join_all((0..6).map(|_| Store::open(&bed.options, 1))).await;
+        let starts = directories.iter().zip(opened).map(async |(directory, store)| {
+            begin(&store.unwrap(), &bed.clock, directory.path(), given.as_ref()).await
         });
         let begun = futures_util::future::join_all(starts).await;
         let has = |name: &str| {

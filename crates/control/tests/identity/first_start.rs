@@ -14,7 +14,7 @@ use sandkeep_store::{Place, Store};
 use crate::{Bed, both, code, text_of};
 
 both! { it_makes_everything_once what_broke_off_is_finished what_is_no_key_is_left_alone
-another_master_key_is_refused a_lost_admin_key_is_replaced nothing_is_made_before_a_key_is_settled }
+another_master_key_is_refused a_lost_admin_key_is_replaced the_directory_is_made nothing_is_made_before_a_key_is_settled }
 
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
@@ -115,6 +115,17 @@ mod cases {
         actions.sort_unstable();
         let (create, revoke) = ("token.create", "token.revoke");
         assert_eq!(actions, [create, create, create, revoke, revoke]);
+    }
+
+    pub(super) async fn the_directory_is_made(bed: &Bed) {
+        let directory = bed.path().join("new/data");
+        begin(&bed.store, &bed.clock, &directory, None).await.unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        assert!(directory.join(FILE).exists() && directory.join(ADMIN_FILE).exists());
+        let refused =
+            begin(&bed.store, &bed.clock, Path::new("/proc/no/such/place"), None).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::DataDirUnusable);
+        assert!(refused.message.contains("/proc/no/such/place"), "{refused}");
     }
 
     pub(super) async fn nothing_is_made_before_a_key_is_settled(bed: &Bed) {

@@ -22,7 +22,7 @@ pub struct Change<'a> {
     pub action: Action,
     /// In which project; `None`: in the whole server.
     pub project_id: Option<ProjectId>,
-    /// Id of what it is done to.
+    /// Id of what it is done to; of a secret its name.
     pub resource: String,
     /// Of the request.
     pub request_id: &'a str,

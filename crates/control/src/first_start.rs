@@ -1,5 +1,6 @@
 //! What an installation begins with: a master key, the project `default`, an administrator, and a token for it in a file.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sandkeep_core::code::{ErrorCode, Problem};
@@ -46,20 +47,21 @@ pub struct Begun {
     pub project_id: ProjectId,
 }
 
-/// Settles the master key, and makes whatever an installation begins with that is not there yet. To be called at every
+/// Makes the data directory (0700) where it is missing, settles the master key, and makes whatever an installation begins with that is not there yet. To be called at every
 /// start; only the first one makes anything.
 ///
 /// A start that breaks off in between is finished by the next: the token in the file counts from when the store knows it, and
 /// a file that is there is used as it is and never written over.
 ///
 /// # Errors
-/// `master_key_mismatch`, `key_file_unusable`; the store's.
+/// `data_dir_unusable`, `master_key_mismatch`, `key_file_unusable`; the store's.
 pub async fn begin(
     store: &Store,
     clock: &Clock,
     directory: &Path,
     given: Option<&Given>,
 ) -> Result<Begun, Problem> {
+    make(directory)?;
     let settled = master_key::settle(store, clock, directory, given).await?;
     let made_admin_key = match admin(store).await? {
         Some(_) => None,
@@ -71,6 +73,15 @@ pub async fn begin(
     });
     let project_id = write.await.map_err(|error| problem(&error))?.id;
     Ok(Begun { master_key: settled.key, made_master_key: settled.made, made_admin_key, project_id })
+}
+
+/// With SQLite it is there already, with PostgreSQL it holds the keys alone.
+fn make(directory: &Path) -> Result<(), Problem> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| {
+        let message = format!("the data directory {} cannot be made: {error}", directory.display());
+        Problem::new(ErrorCode::DataDirUnusable, message).expecting("a directory that this user may write to")
+    })
 }
 
 async fn admin(store: &Store) -> Result<Option<PrincipalId>, Problem> {

@@ -68,9 +68,10 @@ impl Identity {
     }
 
     async fn look_up(&self, hash: TokenHash) -> Result<Arc<Principal>, Problem> {
-        let since = lock(&self.known).changes();
+        // From before the look-up, so that it is not kept longer than said where that takes its time.
+        let (since, begun) = (lock(&self.known).changes(), self.clock.monotonic());
         let principal = Arc::new(self.find(&hash).await?);
-        lock(&self.known).insert(hash, Arc::clone(&principal), since, self.clock.monotonic());
+        lock(&self.known).insert(hash, Arc::clone(&principal), since, begun);
         Ok(principal)
     }
 

@@ -193,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn anothers_file_is_not_used() {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED anothers_file_is_not_used: only root can give a file away");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        write(&path, "text", 0o600);
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        for made_by in [MadeBy::Server, MadeBy::Operator] {
+            let refused = read(&path, made_by).unwrap_err();
+            assert!(refused.message.contains("belongs to uid 65534"), "{refused}");
+        }
+    }
+
+    #[test]
     fn what_is_no_plain_file_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let (path, link) = (directory.path().join("a.key"), directory.path().join("link"));

@@ -216,6 +216,17 @@ mod tests {
         assert_eq!(code(sealer.open(place("se1"), &mixed)), BROKEN);
     }
 
+    /// Sealed by an earlier build: what is in databases can be opened by every later one.
+    #[test]
+    fn what_was_sealed_earlier_opens() {
+        let digits = include_str!("seal/earlier.hex").trim();
+        let pairs =
+            (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap());
+        let sealed = Sealed::of_bytes(&pairs.collect::<Vec<_>>()).unwrap();
+        let opened = Sealer::new(key('1')).open(place("se1"), &sealed).unwrap();
+        assert_eq!(opened.expose_secret(), b"a value from before");
+    }
+
     proptest! {
         #[test]
         fn what_was_sealed_comes_back(value in prop::collection::vec(any::<u8>(), 0..200), id in ".{0,30}") {

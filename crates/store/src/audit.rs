@@ -24,7 +24,7 @@ record! {
         pub token_id: Option<TokenId>,
         /// `token.create`, …
         pub action: String,
-        /// Id of what was changed.
+        /// Id of what was changed; of a secret its name.
         pub resource: String,
         /// Of the request that asked for it.
         pub request_id: String,

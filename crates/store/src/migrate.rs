@@ -125,6 +125,34 @@ mod tests {
         assert!(matches!(refused, Error::SchemaNewer { found: 99, known } if known == newest()), "{refused}");
     }
 
+    /// What an earlier release made is brought forward with its rows, after a copy.
+    #[tokio::test]
+    async fn an_earlier_schema_is_copied_and_brought_forward() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::Directory(directory.path().to_owned());
+        let mut connection = place.connect_writer().await.unwrap();
+        connection.run("make the books of the schema", BOOKS).await.unwrap();
+        let (name, text) = MIGRATIONS[0];
+        make(&mut connection, 1, name, text, 1).await.unwrap();
+        let row = "INSERT INTO projects (id, name, generation, created_us) VALUES ('pr1', 'kept', 1, 1)";
+        connection.run("write a row", row).await.unwrap();
+        forward(&mut connection, &place, 2).await.unwrap();
+        let version = connection.one::<Version>(&VERSION, values![]).await.unwrap().unwrap();
+        assert_eq!(version.version, newest());
+        let copy = directory.path().join("sandkeep-schema-1.db");
+        let kept = |bytes: Vec<u8>| bytes.windows(4).any(|window| window == b"kept");
+        assert!(kept(std::fs::read(copy).unwrap()));
+        let mut rows = connection.rows(&NAMES, values![]).await.unwrap();
+        assert_eq!(rows.pop().unwrap().get::<String>("name").unwrap(), "kept");
+    }
+
+    const NAMES: crate::sql::Statement = crate::sql::Statement {
+        name: "NAMES",
+        sqlite: "SELECT name FROM projects",
+        postgres: "SELECT name FROM projects",
+        columns: None,
+    };
+
     #[tokio::test]
     async fn what_is_there_is_not_made_again() {
         let directory = tempfile::tempdir().unwrap();

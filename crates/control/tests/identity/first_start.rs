@@ -14,7 +14,7 @@ use sandkeep_store::{Place, Store};
 use crate::{Bed, both, code, text_of};
 
 both! { it_makes_everything_once what_broke_off_is_finished what_is_no_key_is_left_alone
-another_master_key_is_refused a_lost_admin_key_is_replaced nothing_is_made_before_a_key_is_settled }
+another_master_key_is_refused a_lost_admin_key_is_replaced the_directory_is_made nothing_is_made_before_a_key_is_settled }
 
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
@@ -117,6 +117,17 @@ mod cases {
         assert_eq!(actions, [create, create, create, revoke, revoke]);
     }
 
+    pub(super) async fn the_directory_is_made(bed: &Bed) {
+        let directory = bed.path().join("new/data");
+        begin(&bed.store, &bed.clock, &directory, None).await.unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        assert!(directory.join(FILE).exists() && directory.join(ADMIN_FILE).exists());
+        let refused =
+            begin(&bed.store, &bed.clock, Path::new("/proc/no/such/place"), None).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::DataDirUnusable);
+        assert!(refused.message.contains("/proc/no/such/place"), "{refused}");
+    }
+
     pub(super) async fn nothing_is_made_before_a_key_is_settled(bed: &Bed) {
         let bad = Given::Text("not a key".into());
         let refused = begin(&bed.store, &bed.clock, bed.path(), Some(&bad)).await;
@@ -133,9 +144,10 @@ async fn of_servers_that_start_at_once_one_is_first() {
         let Some(bed) = Bed::postgres("of_servers_that_start_at_once_one_is_first").await else { return };
         assert!(matches!(bed.options.place, Place::Postgres(_)));
         let directories: Vec<_> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
-        let starts = directories.iter().map(async |directory| {
-            let store = Store::open(&bed.options, 1).await.unwrap();
-            begin(&store, &bed.clock, directory.path(), given.as_ref()).await
+        // Opened before any begins, so that all find the database empty.
+        let opened = futures_util::future::join_all((0..6).map(|_| Store::open(&bed.options, 1))).await;
+        let starts = directories.iter().zip(opened).map(async |(directory, store)| {
+            begin(&store.unwrap(), &bed.clock, directory.path(), given.as_ref()).await
         });
         let begun = futures_util::future::join_all(starts).await;
         let has = |name: &str| {

@@ -39,6 +39,7 @@ scopes! {
     AuditRead = "audit:read",
     SecretsRead = "secrets:read",
     SecretsWrite = "secrets:write",
+    SecretsUse = "secrets:use",
 }
 
 impl fmt::Display for Scope {

@@ -84,11 +84,17 @@ codes! {
     InterpreterMissing = "interpreter_missing",
     MountRefused = "mount_refused",
     RootUnusable = "root_unusable",
+    ImageUnknown = "image_unknown",
+    ImageInvalid = "image_invalid",
+    ImageUnsupported = "image_unsupported",
+    ImageTooLarge = "image_too_large",
+    ImageInUse = "image_in_use",
     OutputDirUnusable = "output_dir_unusable",
     // What this host cannot do, or has no room for.
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",
     StateDirUnusable = "state_dir_unusable",
+    ImageStoreUnusable = "image_store_unusable",
     TooManySandboxes = "too_many_sandboxes",
     NoSlot = "no_slot",
     // What happened while it ran.

@@ -66,10 +66,10 @@ impl Store {
         cache.map(|cache| cache.join("sandkeep/images"))
     }
 
-    /// Makes sure of `path`, private to us.
+    /// The store at `path`, which is made when the first image comes.
     ///
     /// # Errors
-    /// It cannot be made, or others own it or may enter it.
+    /// It is there, and others own it or may enter it.
     pub fn open(path: &Path) -> Result<Self> {
         Self::with_limits(path, Limits::DEFAULT)
     }
@@ -79,17 +79,31 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn with_limits(path: &Path, limits: Limits) -> Result<Self> {
-        let shown = path.display();
-        for part in ["locks", "unpacked", "partial"] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path.join(part));
-            made.map_err(|error| Error::store(format!("{shown} cannot be made"), error))?;
+        let store = Self { path: path.to_owned(), limits };
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(store),
+            _ => store.private().map(|()| store),
         }
-        let meta = fs::symlink_metadata(path).map_err(|error| Error::store(shown.to_string(), error))?;
+    }
+
+    fn private(&self) -> Result<()> {
+        let shown = self.path.display();
+        let meta =
+            fs::symlink_metadata(&self.path).map_err(|error| Error::store(shown.to_string(), error))?;
         if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 {
             let why = format!("it belongs to user {} with mode {:o}", meta.uid(), meta.mode() & 0o7777);
             return Err(Error::store(format!("{shown} is not ours alone"), io::Error::other(why)));
         }
-        Ok(Self { path: path.to_owned(), limits })
+        Ok(())
+    }
+
+    fn create(&self) -> Result<()> {
+        for part in ["locks", "unpacked", "partial"] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path.join(part));
+            made.map_err(|error| Error::store(format!("{} cannot be made", self.path.display()), error))?;
+        }
+        // Somebody may have been faster.
+        self.private()
     }
 
     /// The image if it is there, held.
@@ -97,6 +111,9 @@ impl Store {
     /// # Errors
     /// The store's.
     pub fn hold(&self, id: Digest) -> Result<Option<Held>> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
         // Waits while somebody makes it.
         let lock = Lock::shared(&self.lock_file(id))?;
         self.held(id, lock)
@@ -107,6 +124,7 @@ impl Store {
     /// # Errors
     /// What is wrong with the image, or the store's. Nothing of it is kept then.
     pub fn ready(&self, source: &Source, image: &Image, before: impl FnOnce()) -> Result<Held> {
+        self.create()?;
         let mut before = Some(before);
         loop {
             if let Some(held) = self.hold(image.id)? {
@@ -126,6 +144,12 @@ impl Store {
                 return Ok(held);
             }
         }
+    }
+
+    /// Where the root file system of an image is, if it is there.
+    #[must_use]
+    pub fn root_of(&self, id: Digest) -> PathBuf {
+        self.unpacked(id).join(ROOT)
     }
 
     /// Gives the names that its source has to an image that is there. A name leads to one image, the newest.
@@ -163,8 +187,10 @@ impl Store {
     /// The store's.
     pub fn list(&self) -> Result<Vec<Stored>> {
         let names = self.names()?;
-        let entries = fs::read_dir(self.path.join("unpacked"));
-        let entries = entries.map_err(|error| Error::store("cannot list the images", error))?;
+        let entries = match fs::read_dir(self.path.join("unpacked")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|error| Error::store("cannot list the images", error))?,
+        };
         let ids = entries.flatten().filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?));
         // What vanishes meanwhile is not there any more.
         let mut all: Vec<Stored> = ids.filter_map(|id| self.stored(id, &names)).collect();
@@ -243,7 +269,7 @@ impl Store {
         };
         let config = Document::parse(&document)?.config;
         lock.touch(SystemTime::now());
-        Ok(Some(Held { id, root: unpacked.join(ROOT), config, _lock: lock }))
+        Ok(Some(Held { id, root: self.root_of(id), config, _lock: lock }))
     }
 
     /// Unpacks an image whose lock we hold.

@@ -102,7 +102,7 @@ fn import_from(args: &Args, import: &ImportArgs) -> Result<u8, Stop> {
     let mut imported = Vec::new();
     for image in images {
         let held = images::ready(&store, &source, &image)?;
-        store.name(image.id, &image.names).map_err(Problem::from)?;
+        store.keep(&held).and_then(|()| store.name(image.id, &image.names)).map_err(Problem::from)?;
         drop(held);
         imported.push(store.find(&image.id.to_string()).map_err(Problem::from)?);
     }

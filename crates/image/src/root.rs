@@ -88,14 +88,6 @@ impl Root {
         self.last = None;
     }
 
-    /// Writes everything to disk.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(&*self.dir).map_err(|errno| Error::store("cannot write to disk", errno))
-    }
-
     /// A directory, or what is there already if that is one.
     pub(crate) fn directory(&mut self, path: &InRoot, attributes: Attributes) -> Result<()> {
         let Some((parent, name)) = self.place(path)? else { return Ok(()) };

@@ -8,25 +8,28 @@
 //! ```
 //!
 //! The kernel drops a lock with its holder, so that a kill at any point needs no repair: what was not renamed yet is a
-//! partial, and partials are swept by whoever next makes or removes one. The directories are ours alone (mode 0700):
-//! as root they hold files of any owner, and nobody may reach those by another way than a sandbox.
+//! partial, and partials are swept by whoever next makes or removes one. A power loss is another matter: files that were
+//! not written to disk yet are empty afterwards. Writing all of a disk's backlog can take long, so it is done for images
+//! that are to be kept ([`Store::keep`]); others count only in the boot in which they were unpacked.
+//!
+//! The directories are ours alone (mode 0700): as root they hold files of any owner, and nobody may reach those by
+//! another way than a sandbox.
 
 mod lock;
 mod names;
 mod record;
+mod unpack;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::config::{Config, Document};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::{self, Expected};
-use crate::limits::{Budget, Limits};
-use crate::root::{Owners, Root};
+use crate::limits::Limits;
 use crate::source::{Image, Source};
 use lock::Lock;
 use names::Names;
@@ -132,7 +135,7 @@ impl Store {
             }
             // Who is slower waits above for whoever was faster, and finds the image or tries next.
             let Some(lock) = Lock::try_exclusive(&self.lock_file(image.id))? else { continue };
-            if !self.unpacked(image.id).exists() {
+            if self.record(image.id).is_none() {
                 if let Some(before) = before.take() {
                     before();
                 }
@@ -144,6 +147,20 @@ impl Store {
                 return Ok(held);
             }
         }
+    }
+
+    /// Makes sure that an image is there after a power loss, too.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn keep(&self, held: &Held) -> Result<()> {
+        let Some(record) = self.record(held.id).filter(|record| record.boot.is_some()) else { return Ok(()) };
+        let failed = |error: io::Error| Error::store(format!("cannot keep image {}", held.id.short()), error);
+        let unpacked = self.unpacked(held.id);
+        let directory = fs::File::open(&unpacked).map_err(failed)?;
+        rustix::fs::syncfs(&directory).map_err(|errno| failed(errno.into()))?;
+        let kept = Record { boot: None, ..record };
+        kept.replace(&unpacked.join(RECORD)).and_then(|()| directory.sync_all()).map_err(failed)
     }
 
     /// Where the root file system of an image is, if it is there.
@@ -207,8 +224,7 @@ impl Store {
         let Some(_lock) = Lock::try_exclusive(&self.lock_file(id))? else {
             return Err(Error::InUse(id.short()));
         };
-        let unpacked = self.unpacked(id);
-        let record = Record::read(&unpacked.join(RECORD));
+        let (unpacked, record) = (self.unpacked(id), self.record(id));
         self.names()?.forget(id)?;
         let partial = self.partial(id);
         discard(&partial)?;
@@ -243,8 +259,7 @@ impl Store {
     }
 
     fn stored(&self, id: Digest, names: &Names) -> Option<Stored> {
-        let unpacked = self.unpacked(id);
-        let record = Record::read(&unpacked.join(RECORD))?;
+        let (unpacked, record) = (self.unpacked(id), self.record(id)?);
         let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
         let lock = self.lock_file(id);
         Some(Stored {
@@ -261,73 +276,20 @@ impl Store {
     }
 
     fn held(&self, id: Digest, lock: Lock) -> Result<Option<Held>> {
-        let unpacked = self.unpacked(id);
-        let document = match fs::read(unpacked.join(CONFIG)) {
-            Ok(document) => document,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::store(format!("cannot read image {}", id.short()), error)),
-        };
+        if self.record(id).is_none() {
+            return Ok(None);
+        }
+        let document = fs::read(self.unpacked(id).join(CONFIG));
+        let document =
+            document.map_err(|error| Error::store(format!("cannot read image {}", id.short()), error))?;
         let config = Document::parse(&document)?.config;
         lock.touch(SystemTime::now());
         Ok(Some(Held { id, root: self.root_of(id), config, _lock: lock }))
     }
 
-    /// Unpacks an image whose lock we hold.
-    fn make(&self, source: &Source, image: &Image) -> Result<()> {
-        let partial = self.partial(image.id);
-        let made = self.make_partial(&partial, source, image).and_then(|()| {
-            let renamed = fs::rename(&partial, self.unpacked(image.id))
-                .and_then(|()| fs::File::open(self.path.join("unpacked"))?.sync_all());
-            renamed.map_err(|error| Error::store("cannot keep the image", error))
-        });
-        if made.is_err() {
-            // If this fails too, it is swept later.
-            let _left = discard(&partial);
-        }
-        made
-    }
-
-    fn make_partial(&self, partial: &Path, source: &Source, image: &Image) -> Result<()> {
-        discard(partial)?;
-        let root = partial.join(ROOT);
-        let failed = |error| Error::store("cannot make room for the image", error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(failed)?;
-        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        let mut budget = Budget::new(self.affordable()?);
-        let mut record = Record::default();
-        let mut target = Root::open(&root, owners(&root))?;
-        for (number, layer) in image.layers.iter().enumerate() {
-            let what = format!("layer {} of {}", number + 1, image.layers.len());
-            let expected =
-                Expected { stored: layer.stored.map(|(_, digest)| digest), diff_id: Some(layer.diff_id) };
-            let tally =
-                layer::unpack(&what, source.layer(layer)?.reader, expected, &mut target, &mut budget)?;
-            record.left_out += tally.left_out;
-            record.clamped += tally.clamped;
-        }
-        (record.size_bytes, record.entries) = (budget.bytes(), budget.entries());
-        fs::write(partial.join(CONFIG), &image.document).map_err(failed)?;
-        record.write(&partial.join(RECORD)).map_err(failed)?;
-        // All of it, before a name says that it is complete: a file that is empty after a power loss would stay so.
-        target.sync()
-    }
-
-    /// Our limits, and no more than nine tenths of what is free.
-    fn affordable(&self) -> Result<Limits> {
-        let disk = rustix::fs::statvfs(&self.path)
-            .map_err(|errno| Error::store("cannot see how much is free", errno))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(Limits { bytes: self.limits.bytes.min(free / 10 * 9), ..self.limits })
-    }
-
-    /// Removes partials that nobody works on. What cannot be removed now is tried again next time.
-    fn sweep(&self) {
-        let entries = fs::read_dir(self.path.join("partial")).into_iter().flatten().flatten();
-        for id in entries.filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?)) {
-            if let Ok(Some(_lock)) = Lock::try_exclusive(&self.lock_file(id)) {
-                let _later = discard(&self.partial(id));
-            }
-        }
+    /// What is known of an image; `None` unless all of it is there.
+    fn record(&self, id: Digest) -> Option<Record> {
+        Record::read(&self.unpacked(id).join(RECORD)).filter(Record::counts)
     }
 
     fn names(&self) -> Result<Names> {
@@ -352,19 +314,6 @@ const CONFIG: &str = "config.json";
 const RECORD: &str = "image.json";
 /// Fewest digits of an id that are taken for one.
 const ID_DIGITS: usize = 8;
-
-/// Root keeps owners, where its namespace has the ids for it.
-fn owners(root: &Path) -> Owners {
-    let last = Some(rustix::fs::Uid::from_raw(65_535));
-    let last_group = Some(rustix::fs::Gid::from_raw(65_535));
-    let given = rustix::process::geteuid().is_root() && rustix::fs::chown(root, last, last_group).is_ok();
-    let (us, our_group) = (rustix::process::geteuid(), rustix::process::getegid());
-    if given && rustix::fs::chown(root, Some(us), Some(our_group)).is_ok() {
-        Owners::Image
-    } else {
-        Owners::Us
-    }
-}
 
 fn discard(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {

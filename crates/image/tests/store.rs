@@ -132,6 +132,38 @@ fn names_lead_to_images() {
 }
 
 #[test]
+fn what_may_not_be_on_disk_counts_in_its_boot_only() {
+    let place = Place::new();
+    let store = place.store();
+    let (source, image) = place.source("boot");
+    let record = place.path().join("unpacked").join(image.id.hex()).join("image.json");
+    let unpacked = || {
+        let mut unpacked = false;
+        store.ready(&source, &image, || unpacked = true).unwrap();
+        unpacked
+    };
+    assert!(unpacked() && !unpacked());
+    // As it is found after the next boot.
+    let text = fs::read_to_string(&record).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let other = text.replace(boot.trim(), "another boot");
+    assert_ne!(text, other, "{text}");
+    fs::write(&record, &other).unwrap();
+    assert!(store.hold(image.id).unwrap().is_none() && store.list().unwrap().is_empty());
+    assert!(unpacked());
+    fs::write(&record, &other).unwrap();
+    store.prune(|_| false).unwrap();
+    assert_eq!(place.left("unpacked"), 0, "what does not count is swept");
+    // Kept, it is there for good.
+    store.keep(&store.ready(&source, &image, || ()).unwrap()).unwrap();
+    assert!(!fs::read_to_string(&record).unwrap().contains(boot.trim()));
+    assert_eq!(fs::read_dir(record.parent().unwrap()).unwrap().count(), 3);
+    // A remnant is not taken for an image.
+    fs::remove_file(&record).unwrap();
+    assert!(unpacked());
+}
+
+#[test]
 fn the_store_is_ours_alone() {
     let place = Place::new();
     let store = place.store();

@@ -39,6 +39,8 @@ pub(super) struct Record {
     pub(super) entries: u64,
     pub(super) left_out: u64,
     pub(super) clamped: u64,
+    /// The boot in which it was unpacked, while it is not certain that all of it is on disk.
+    pub(super) boot: Option<String>,
 }
 
 impl Record {
@@ -47,7 +49,25 @@ impl Record {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
+    /// Whether what it describes is whole.
+    pub(super) fn counts(&self) -> bool {
+        self.boot.as_ref().is_none_or(|unpacked_in| *unpacked_in == boot())
+    }
+
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         fs::write(path, serde_json::to_vec(self)?)
     }
+
+    /// Takes the place of the record that is there, at once or not at all.
+    pub(super) fn replace(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension(format!("new-{}", std::process::id()));
+        self.write(&new)?;
+        fs::File::open(&new)?.sync_all()?;
+        fs::rename(&new, path)
+    }
+}
+
+/// Tells this boot of the machine from others; the same for all where the kernel does not say.
+pub(super) fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

@@ -140,10 +140,18 @@ impl Tar {
     }
 }
 
-/// An image to be: layers as they are stored, their plain form, and what the configuration says.
+/// A layer as it is stored, its plain form, and the digest of that.
+#[derive(Debug, Clone)]
+struct Layer {
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+    diff_id: String,
+}
+
+/// An image to be: layers, and what the configuration says.
 #[derive(Debug, Clone)]
 pub struct Image {
-    layers: Vec<(Vec<u8>, Vec<u8>)>,
+    layers: Vec<Layer>,
     pub config: Value,
     pub architecture: String,
     pub name: String,
@@ -153,8 +161,9 @@ pub struct Image {
 impl Image {
     /// Of plain layers, lowest first.
     pub fn of(layers: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let layer = |plain: Vec<u8>| Layer { diff_id: digest(&plain), stored: plain.clone(), plain };
         Self {
-            layers: layers.into_iter().map(|layer| (layer.clone(), layer)).collect(),
+            layers: layers.into_iter().map(layer).collect(),
             config: json!({}),
             architecture: host().to_owned(),
             name: "test:1".to_owned(),
@@ -163,7 +172,9 @@ impl Image {
     }
 
     pub fn compressed(mut self, how: impl Fn(&[u8]) -> Vec<u8>) -> Self {
-        self.layers = self.layers.into_iter().map(|(_, plain)| (how(&plain), plain)).collect();
+        for layer in &mut self.layers {
+            layer.stored = how(&layer.plain);
+        }
         self
     }
 
@@ -179,12 +190,12 @@ impl Image {
 
     /// Says that the layers are something else than they are.
     pub fn stored_as(mut self, number: usize, bytes: Vec<u8>) -> Self {
-        self.layers[number].0 = bytes;
+        self.layers[number].stored = bytes;
         self
     }
 
     pub fn document(&self) -> Vec<u8> {
-        let diff_ids: Vec<String> = self.layers.iter().map(|(_, plain)| digest(plain)).collect();
+        let diff_ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
         let document = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
@@ -211,8 +222,8 @@ impl Image {
     /// Adds the blobs; the descriptor of the manifest.
     pub fn manifest(&self, files: &mut Vec<(String, Vec<u8>)>) -> Value {
         let mut layers = Vec::new();
-        for (stored, _) in &self.layers {
-            layers.push(blob(files, &self.media_type, stored));
+        for layer in &self.layers {
+            layers.push(blob(files, &self.media_type, &layer.stored));
         }
         let config = blob(files, "application/vnd.oci.image.config.v1+json", &self.document());
         let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
@@ -229,9 +240,9 @@ impl Image {
     pub fn saved(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = Vec::new();
         let mut layers = Vec::new();
-        for (number, (stored, _)) in self.layers.iter().enumerate() {
+        for (number, layer) in self.layers.iter().enumerate() {
             let name = format!("{number:064x}/layer.tar");
-            files.push((name.clone(), stored.clone()));
+            files.push((name.clone(), layer.stored.clone()));
             layers.push(name);
         }
         let config = format!("{}.json", self.id().trim_start_matches("sha256:"));
@@ -245,7 +256,7 @@ impl Image {
     pub fn saved_now(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = self.layout();
         let path = |bytes: &[u8]| format!("blobs/sha256/{}", digest(bytes).trim_start_matches("sha256:"));
-        let layers: Vec<String> = self.layers.iter().map(|(stored, _)| path(stored)).collect();
+        let layers: Vec<String> = self.layers.iter().map(|layer| path(&layer.stored)).collect();
         let manifest = json!([{"Config": path(&self.document()), "RepoTags": [self.name], "Layers": layers}]);
         files.push(("manifest.json".to_owned(), serde_json::to_vec(&manifest).unwrap()));
         files

@@ -65,6 +65,10 @@ impl Store {
     fn affordable(&self) -> Result<Limits> {
         let disk = rustix::fs::statvfs(&self.path)
             .map_err(|errno| Error::store("cannot see how much is free", errno))?;
+        if disk.f_blocks == 0 {
+            // A file system without a size of its own.
+            return Ok(self.limits);
+        }
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         Ok(Limits { bytes: self.limits.bytes.min(free / 10 * 9), ..self.limits })
     }

@@ -22,6 +22,7 @@ NEEDS=(
     "test|cmd:setpriv|util-linux"
     "test|cmd:unshare|util-linux"
     "test|cmd:busybox|busybox-static"
+    "test|cmd:musl-gcc|musl-tools"
     "test|cmd:bwrap|bubblewrap"
     "test|cmd:debootstrap|debootstrap"
     "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"

@@ -14,7 +14,7 @@ SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash so
 # Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
 SUITE_TARGETS=(correctness crash)
 # Packages whose tests also run as ordinary users.
-PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-agent sandkeep-runtime sandkeep)
+PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-image sandkeep-agent sandkeep-runtime sandkeep)
 ESCAPE_MINIMUM=60 # hostile programs; fewer means that the suite did not load
 
 # shellcheck disable=SC2153 # TARGET is set by ./dev
@@ -70,13 +70,19 @@ suite_escape() {
     [ "$failed" = 0 ]
 }
 
-suite_correctness() { target_as_personas correctness root user; }
+# Images belong to whoever unpacked them, so what is in them is also tried with a single id.
+suite_correctness() {
+    local failed=0
+    target_as_personas correctness root user || failed=1
+    TEST_FILTER=images:: target_as_personas correctness nosub || failed=1
+    return "$failed"
+}
 suite_crash() { target_as_personas crash root user; }
 
-# README.md word for word: on this host, then in a minimal Debian of its own.
+# README.md word for word: on this host (with the guides), then in a minimal Debian of its own.
 suite_readme() {
     local failed=0
-    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" || failed=1
+    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "$ROOT/docs/guides/images.md" || failed=1
     if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
     return "$failed"
 }
@@ -140,7 +146,8 @@ unit_as() {
     return "$failed"
 }
 
-# target_as_personas TARGET PERSONA...: one test target of the suite's name, as each of these.
+# target_as_personas TARGET PERSONA...: one test target of the suite's name, as each of these; of it those tests whose
+# names have TEST_FILTER in them.
 target_as_personas() {
     local wanted=$1 persona dir path failed=0
     shift
@@ -151,7 +158,7 @@ target_as_personas() {
     for persona in "$@"; do
         if ! can_be "$persona"; then continue; fi
         say "--- $wanted as $persona"
-        as_persona "$persona" "$dir/$(basename "$path")" --show-output </dev/null || failed=1
+        as_persona "$persona" "$dir/$(basename "$path")" ${TEST_FILTER:+"$TEST_FILTER"} --show-output </dev/null || failed=1
     done
     rm -rf -- "$dir"
     return "$failed"

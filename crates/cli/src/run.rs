@@ -37,6 +37,8 @@ pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
     let request = request::build(&args)?;
     let results = args.out.as_deref().map(Destination::open).transpose()?;
     let driver = host::driver(args.state_dir.as_ref())?;
+    // Before interrupts are ours: until here nothing needs an orderly end.
+    let _image = request.base.ready()?;
     let mut interrupts = Interrupts::listen()?;
     let sandbox = tokio::select! {
         made = driver.create(&request.sandbox) => made?,

@@ -275,8 +275,10 @@ fn translated_trees(
     let whole = userns::open(agent.pid)
         .map_err(|error| problem("sandbox_failed", format!("cannot open the user namespace: {error}")))?;
     for path in root_trees(spec) {
-        // A file system that cannot translate is shown as it is: its owners are then nobody's.
-        trees.push(mount::id_mapped(&path, &whole).ok());
+        // A file system that cannot translate is shown as it is: its owners are then nobody's. By us all the same, since
+        // the store of images can be entered by nobody else.
+        let tree = mount::id_mapped(&path, &whole).or_else(|_| mount::clone_tree(&path));
+        trees.push(tree.ok());
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &shown(spec) {

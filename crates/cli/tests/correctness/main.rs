@@ -11,6 +11,9 @@ mod artifacts;
 mod bounds;
 mod cancels;
 mod exits;
+#[path = "../../../image/tests/support/mod.rs"]
+mod image;
+mod images;
 mod input;
 mod many;
 mod output;

@@ -159,7 +159,8 @@ fn exit(end: &proto::End, not_runnable: Option<&NotRunnable>) -> Option<Exit> {
         return None;
     }
     if let Some(why) = not_runnable {
-        let absent = why.errno == rustix::io::Errno::NOENT.raw_os_error();
+        // What is missing may be something else: the working directory.
+        let absent = why.stage == "exec" && why.errno == rustix::io::Errno::NOENT.raw_os_error();
         return Some(if absent { Exit::NotFound } else { Exit::NotRunnable });
     }
     let small = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);

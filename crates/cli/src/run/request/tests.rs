@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::Parser as _;
+use sandkeep_runtime::driver::Root;
 use std::fs;
 use std::path::PathBuf;
 

@@ -3,6 +3,8 @@
 mod connection;
 mod convert;
 mod embed;
+#[cfg(test)]
+mod envd_tests;
 mod handle;
 pub mod probe;
 mod resolve;
@@ -91,81 +93,5 @@ impl Driver for Local {
 
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sandkeep_core::defaults;
-    use sandkeep_core::id::SandboxId;
-    use sandkeep_protocol::process as envd;
-    use sandkeep_protocol::process::__buffa::oneof::process_event::{Event, data_event::Output};
-    use sandkeep_protocol::routes::process as envd_routes;
-
-    use crate::driver::Root;
-
-    async fn sandbox() -> handle::Handle {
-        let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
-        let local = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(1) });
-        let spec = SandboxSpec {
-            id: SandboxId::new(1, [7; 10]),
-            incarnation: 1,
-            token: 1,
-            profile: Profile::Strict,
-            root: Root::Host,
-            mounts: Vec::new(),
-            limits: defaults::limits(),
-        };
-        local.make(&spec).await.unwrap()
-    }
-
-    fn start(cmd: &str, args: &[&str]) -> envd::StartRequest {
-        let config = envd::ProcessConfig {
-            cmd: cmd.to_owned(),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            ..Default::default()
-        };
-        envd::StartRequest { process: buffa::MessageField::some(config), ..Default::default() }
-    }
-
-    /// What a process of the envd service said, and how it ended.
-    async fn follow(
-        connection: &Connection,
-        request: &envd::StartRequest,
-    ) -> Result<(Vec<u8>, i32), Problem> {
-        let mut answers = connection.stream(envd_routes::START, request)?;
-        let (mut out, mut code) = (Vec::new(), -1);
-        while let Some(message) = answers.next::<envd::StartResponse>().await? {
-            match message.event.into_option().and_then(|event| event.event) {
-                Some(Event::Data(data)) => {
-                    if let Some(Output::Stdout(bytes)) = data.output {
-                        out.extend(bytes);
-                    }
-                }
-                Some(Event::End(end)) => code = end.exit_code,
-                Some(Event::Start(_) | Event::Keepalive(_)) | None => {}
-            }
-        }
-        Ok((out, code))
-    }
-
-    #[tokio::test]
-    async fn the_envd_process_service_answers_through_the_supervisor() {
-        let sandbox = sandbox().await;
-        if sandbox.enforcement().memory != sandkeep_core::enforcement::Level::Kernel {
-            // Processes of that service are refused where no group holds them.
-            assert!(follow(sandbox.connection(), &start("true", &[])).await.is_err());
-            return sandbox.stop().await;
-        }
-        let said =
-            follow(sandbox.connection(), &start("/bin/sh", &["-c", "echo $0-$HOME; exit 3"])).await.unwrap();
-        assert_eq!(said, (b"/bin/sh-/home/user\n".to_vec(), 3));
-        let absent = follow(sandbox.connection(), &start("/no/such/program", &[])).await.unwrap_err();
-        assert!(absent.message.contains("cannot start"), "{absent}");
-        let list: envd::ListResponse =
-            sandbox.connection().call(envd_routes::LIST, &envd::ListRequest::default()).await.unwrap();
-        assert!(list.processes.is_empty(), "all of them have ended: {list:?}");
-        sandbox.stop().await;
     }
 }

@@ -87,14 +87,14 @@ pub fn proc() -> Result<OwnedFd> {
     describe(made, "make a procfs for", "/proc")
 }
 
-/// Pseudo-terminals of its own.
+/// Pseudo-terminals of its own, `most` at once: the kernel's bound is one for the whole host.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn devpts(target: &str) -> Result<()> {
+pub fn devpts(target: &str, most: u32) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let data = c"newinstance,ptmxmode=0666,mode=0620";
-    describe(mount("devpts", target, "devpts", flags, data), "mount devpts on", target)
+    let data = format!("newinstance,ptmxmode=0666,mode=0620,max={most}");
+    describe(mount("devpts", target, "devpts", flags, &*c_string(&data)), "mount devpts on", target)
 }
 
 /// An overlay of `upper` over `lower`; `work` lies beside `upper`. All must be paths without `,` or `:`.

@@ -383,8 +383,11 @@ fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
         make(&path, symlink(to, &path))?;
     }
     make_dirs("/dev/pts")?;
-    Ok(mount::devpts("/dev/pts")?)
+    Ok(mount::devpts("/dev/pts", MOST_TERMINALS)?)
 }
+
+/// More than people and their programs open; all sandboxes and the host share some thousands.
+const MOST_TERMINALS: u32 = 256;
 
 /// A fresh /proc for an execution's own PID namespace, over the sandbox's.
 ///

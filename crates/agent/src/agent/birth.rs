@@ -23,6 +23,7 @@ use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
 
 use super::Prepared;
 use super::sudo::Sudo;
+use super::terminal;
 use crate::supervisor::boot::chain;
 
 /// What process 1 needs to know.
@@ -97,13 +98,14 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepar
     }
     take_trees(&mut birth.plan, &came, trees);
     let (userns, disk) = grow_up(birth)?;
+    let terminals = terminal::directory().map_err(step("open the directory of terminals"))?;
     let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
     ready(socket, abi, &disk).map_err(step("answer"))?;
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
     let _filter = seccomp::program(memory);
-    Ok((Prepared { fence, userns, memory, many_ids: birth.ids.separates_agent() }, sudo))
+    Ok((Prepared { fence, userns, memory, terminals, many_ids: birth.ids.separates_agent() }, sudo))
 }
 
 /// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts.
@@ -168,7 +170,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
         // What is built belongs to the root inside, as people expect of a system.
         become_id(0).map_err(step("become the root inside"))?;
     }
-    limit_ipc(birth.memory_bytes);
+    limit_shared(birth.memory_bytes);
     umask(rustix::fs::Mode::empty());
     let disk = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
@@ -196,20 +198,24 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
 }
 
 /// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,
-/// which takes at most half, they leave room for the next execution.
-fn limit_ipc(memory_bytes: u64) {
+/// which takes at most half, they leave room for the next execution. And what the kernel counts for whoever made the
+/// sandbox, in all of their sandboxes and outside of them together: else one sandbox could take all of it.
+fn limit_shared(memory_bytes: u64) {
     let pages = (memory_bytes / 8 / 4096).max(1);
     let limits = [
-        ("shmall", pages.to_string()),
+        ("kernel/shmall", pages.to_string()),
         // Queues hold 16 KiB each.
-        ("msgmni", "64".to_owned()),
+        ("kernel/msgmni", "64".to_owned()),
         // Semaphores per set, in all, operations per call, sets.
-        ("sem", "250 32000 32 128".to_owned()),
+        ("kernel/sem", "250 32000 32 128".to_owned()),
+        // The usual bound for one user of the host is 128.
+        ("user/max_inotify_instances", "24".to_owned()),
+        ("user/max_inotify_watches", "16384".to_owned()),
     ];
     for (name, value) in limits {
         // Where the kernel does not let the root of a namespace do it, there is nothing more to be had; and where
-        // memory is only watched, code has none of these.
-        let _refused = std::fs::write(format!("/proc/sys/kernel/{name}"), value);
+        // memory is only watched, code has no System V objects.
+        let _refused = std::fs::write(format!("/proc/sys/{name}"), value);
     }
 }
 

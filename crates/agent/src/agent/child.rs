@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, chdir, setsid, umask};
+use rustix::process::{DumpableBehavior, Gid, Uid, chdir, set_dumpable_behavior, setsid, umask};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use sandkeep_sandbox::fence::Fence;
 use sandkeep_sandbox::process::{self, Program};
@@ -32,6 +32,8 @@ pub(crate) struct Start {
     pub(crate) identity: Identity,
     /// Standard input, output and error, in that order.
     pub(crate) stdio: [OwnedFd; 3],
+    /// Whether they are a terminal, which becomes the session's own.
+    pub(crate) terminal: bool,
     /// Where a handler hands back its result: descriptor 3 of the code.
     pub(crate) result: Option<OwnedFd>,
     /// Files of control groups to join, see `cgroup::enter`.
@@ -136,28 +138,62 @@ fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> R
         process::own_cgroup_namespace().map_err(at(Step::Namespace))?;
     }
     setsid().map_err(at(Step::Session))?;
+    if start.terminal {
+        rustix::process::ioctl_tiocsctty(&start.stdio[0]).map_err(at(Step::Session))?;
+    }
     process::reset_signals();
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     // A limit that could not be had is a stricter one.
     let _stricter = start.rlimits.apply();
     descriptors(start).map_err(at(Step::Descriptors))?;
-    if let Some(userns) = &start.userns {
+    become_user(start.identity, start.userns.as_ref())?;
+    // As the code, so that it cannot start where it may not go.
+    chdir(start.cwd.as_str()).map_err(at(Step::Cwd))?;
+    wall_in(fence, filter)
+}
+
+/// From here on this process is the code's user, and can never again be more.
+fn become_user(who: Identity, userns: Option<&OwnedFd>) -> Result<(), Failure> {
+    let at = |step| move |errno| Failure { step, errno };
+    let dropped = |_| Failure { step: Step::Privileges, errno: Errno::PERM };
+    if let Some(userns) = userns {
         let kind = Some(rustix::thread::LinkNameSpaceType::User);
         rustix::thread::move_into_link_name_space(userns.as_fd(), kind).map_err(at(Step::Namespace))?;
         // Entering gave all capabilities over that namespace, and with them the right to bound them.
-        caps::bound(caps::ALL, caps::DEV_ROOT).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
+        caps::bound(caps::ALL, caps::DEV_ROOT).map_err(dropped)?;
     }
-    if start.identity.change {
-        identity(start.identity).map_err(at(Step::Identity))?;
+    if who.change {
+        identity(who).map_err(at(Step::Identity))?;
     }
-    caps::hold(kept_caps(start)).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
-    caps::set_no_new_privs().map_err(|_| at(Step::Privileges)(Errno::PERM))?;
-    // As the code, so that it cannot start where it may not go.
-    chdir(start.cwd.as_str()).map_err(at(Step::Cwd))?;
+    // Only inside-root of profile `dev` keeps any, and those only over its own namespace.
+    let kept = if userns.is_some() && who.uid == 0 { caps::DEV_ROOT } else { caps::NONE };
+    caps::hold(kept).map_err(dropped)?;
+    caps::set_no_new_privs().map_err(dropped)
+}
+
+fn wall_in(fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
     if let Some(fence) = fence {
-        fence.enter().map_err(|_| at(Step::Landlock)(Errno::PERM))?;
+        fence.enter().map_err(|_| Failure { step: Step::Landlock, errno: Errno::PERM })?;
     }
-    filter.install().map_err(|_| at(Step::Seccomp)(Errno::PERM))
+    filter.install().map_err(|_| Failure { step: Step::Seccomp, errno: Errno::PERM })
+}
+
+/// Does everything that stands before foreign code but its start: for a child of ours that does something to files on
+/// behalf of whoever `who` is, and must not be able to do more than their code. It stays out of reach of that code, as we
+/// are: nobody may trace it or open its memory.
+pub(crate) fn become_worker(
+    who: Identity,
+    prepared: &super::Prepared,
+    rlimits: &Rlimits,
+) -> Result<(), Failure> {
+    setsid().map_err(|errno| Failure { step: Step::Session, errno })?;
+    process::reset_signals();
+    umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let _stricter = rlimits.apply();
+    become_user(who, prepared.userns.as_ref())?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| Failure { step: Step::Privileges, errno })?;
+    wall_in(prepared.fence.as_ref(), seccomp::program(prepared.memory))
 }
 
 fn descriptors(start: &Start) -> rustix::io::Result<()> {
@@ -175,11 +211,6 @@ fn identity(identity: Identity) -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
-}
-
-/// Only inside-root of profile `dev` keeps any, and those only over its own namespace.
-fn kept_caps(start: &Start) -> caps::Caps {
-    if start.userns.is_some() && start.identity.uid == 0 { caps::DEV_ROOT } else { caps::NONE }
 }
 
 fn as_errno(error: &std::io::Error) -> Errno {

@@ -206,6 +206,9 @@ impl Supervisor {
     fn conclude(&mut self, execution_id: &str) {
         let Some(mut execution) = self.executions.remove(execution_id) else { return };
         self.give_domain_back(&mut execution);
+        if execution.is_process {
+            return;
+        }
         execution.stop_clocks();
         let end = std::mem::take(&mut execution.end);
         execution.phase = Phase::Ended(Box::new(end));

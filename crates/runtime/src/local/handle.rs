@@ -62,6 +62,11 @@ impl Handle {
     }
 
     #[cfg(test)]
+    pub(super) fn profile(&self) -> Profile {
+        self.held.profile
+    }
+
+    #[cfg(test)]
     pub(super) fn connection(&self) -> &Connection {
         &self.held.connection
     }

@@ -135,7 +135,7 @@ fn requests_about_files_as_the_clients_send_them() {
     let polled: CreateWatcherRequest = check(json!({"path": "w", "allowNetworkMounts": true}));
     assert!(polled.allow_network_mounts);
     // One reading serves both: their fields are the same, in both codecs.
-    let bytes = CreateWatcherRequest { recursive: true, ..polled.clone() }.encode_to_vec();
+    let bytes = CreateWatcherRequest { recursive: true, ..polled }.encode_to_vec();
     let read = WatchDirRequest::decode_from_slice(&bytes).unwrap();
     assert_eq!((read.path.as_str(), read.recursive, read.allow_network_mounts), ("w", true, true));
     check::<WatchDirResponse>(json!({"start": {}}));

@@ -6,8 +6,10 @@ mod embed;
 mod handle;
 pub mod probe;
 mod resolve;
+pub mod root;
 mod state;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sandkeep_core::code::{ErrorCode, Problem};
@@ -16,7 +18,7 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Root, Sandbox, SandboxSpec};
 use connection::Connection;
 pub use resolve::{Interpreter, interpreters};
 pub use state::StateDirectory;
@@ -52,6 +54,10 @@ impl Local {
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
+        spec.check()?;
+        if let Root::Directory(path) = &spec.root {
+            root::check(Path::new(path))?;
+        }
         let mut wanted = convert::sandbox_spec(spec, &self.config, self.slot_hint());
         if spec.profile == Profile::Dev {
             wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();

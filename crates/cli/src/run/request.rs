@@ -14,12 +14,14 @@ use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
 use sandkeep_core::sandbox::Profile;
+use sandkeep_core::sandbox::place::below_workspace;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::driver::{ExecutionSpec, Mount, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::local::root;
 
 use super::args::Args;
-use super::words::{self, CopyArg, EventArg, MountArg, Source, UserArg, Variable};
+use super::words::{CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 use crate::host;
 
 /// Copies travel in one message with code and event, which have 8 MiB each; a supervisor takes 40 MiB.
@@ -52,10 +54,10 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let files = files(&args.copies, limits.disk)?;
     let input = args.stdin.clone().map(readable).transpose()?;
     let work = work(args)?;
-    work.check()?;
     let artifacts = args.out.is_some() || (work.kind().collects_artifacts() && !args.no_artifacts);
     let sandbox =
         SandboxSpec { id: host::sandbox_id()?, incarnation: 1, token: 1, profile, root, mounts, limits };
+    sandbox.check().map_err(|problem| problem.within("--mount"))?;
     let execution = ExecutionSpec {
         id: host::execution_id()?,
         token: 1,
@@ -69,6 +71,7 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
         files,
         artifacts,
     };
+    execution.check()?;
     let demand = demand(args);
     Ok(Request { sandbox, execution, explicit, demand, input, created_at: host::now() })
 }
@@ -145,19 +148,7 @@ fn user(user: UserArg, profile: Profile) -> Result<User, Problem> {
 
 fn root(directory: Option<&Path>) -> Result<Root, Problem> {
     let Some(directory) = directory else { return Ok(Root::Host) };
-    let shown = directory.to_string_lossy();
-    let refuse = |why: &str| {
-        let expected = "a directory with a root file system";
-        Problem::refused(ErrorCode::RootUnusable, &shown, why, expected).within("--root-dir")
-    };
-    let path = directory.canonicalize().map_err(|error| refuse(&format!("cannot be used ({error})")))?;
-    if !path.is_dir() {
-        return Err(refuse("is not a directory"));
-    }
-    if path == Path::new("/") {
-        return Err(refuse("is the host's own root"));
-    }
-    let path = path.into_os_string().into_string().map_err(|_| refuse("is not UTF-8"))?;
+    let path = root::resolve(directory).map_err(|problem| problem.within("--root-dir"))?;
     Ok(Root::Directory(path))
 }
 
@@ -240,15 +231,10 @@ impl CopyArg {
         if target.is_empty() || target.ends_with('/') {
             return Err(refuse("has no name for the copy"));
         }
-        let below = target.strip_prefix("/workspace/").unwrap_or(target);
-        if below.starts_with('/') {
+        if target.starts_with('/') && !target.starts_with("/workspace/") {
             return Err(refuse("leads out of /workspace"));
         }
-        let below = words::inside(below).ok_or_else(|| refuse("leads out of /workspace"))?;
-        if below.is_empty() {
-            return Err(refuse("has no name for the copy"));
-        }
-        Ok((source, below))
+        Ok((source, below_workspace(target).map_err(refuse)?))
     }
 }
 

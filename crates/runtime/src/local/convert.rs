@@ -26,7 +26,7 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
     };
     let mount = |mount: &crate::driver::Mount| proto::Mount {
         source: mount.source.clone(),
-        target: mount.target.clone(),
+        target: mount.target.to_string(),
         read_only: !mount.writable,
     };
     let limits = proto::SandboxLimits {

@@ -85,13 +85,14 @@ fn is_program(path: &Path) -> bool {
 /// The message that starts `spec`.
 ///
 /// # Errors
-/// `interpreter_missing`, `handler_unsupported`.
+/// `interpreter_missing`; those of [`ExecutionSpec::check`].
 pub(super) fn start(
     spec: &ExecutionSpec,
     root: &Root,
     profile: Profile,
     incarnation: u64,
 ) -> Result<proto::StartExecution, Problem> {
+    spec.check()?;
     let laid = Laid { directory: format!("{FILES}/{}", spec.id), spec, root };
     let (argv, mut files) = laid.program()?;
     files.extend(spec.files.iter().map(|(path, data)| file(format!("{WORKSPACE}/{path}"), data.clone())));

@@ -34,8 +34,8 @@ use crate::link::{Broken, Link};
 use running::{Running, Source};
 use voice::Voice;
 
-/// Most trees that the supervisor hands to a newborn.
-pub(crate) const MOST_TREES: usize = 64;
+/// Most trees that the supervisor hands to a newborn: its mounts, its root, and our shim.
+pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 2;
 
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> ! {
@@ -52,7 +52,7 @@ pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> !
             process::exit_now(0)
         }
         Err(error) => {
-            birth::answer(&socket, &error.to_string());
+            birth::answer(&socket, &error.told());
             process::exit_now(1)
         }
     }

@@ -72,7 +72,10 @@ fn own_proc() -> rustix::io::Result<()> {
     mount::make_private().map_err(|error| error.errno())?;
     root::own_processes().map_err(|error| match &error {
         root::Error::Mount(mount) => mount.errno(),
-        root::Error::Make { .. } => Errno::IO,
+        root::Error::Make { .. }
+        | root::Error::Source { .. }
+        | root::Error::Target { .. }
+        | root::Error::Image(_) => Errno::IO,
     })
 }
 

@@ -109,21 +109,46 @@ mod tests {
     use sandkeep_protocol::process::__buffa::oneof::process_event::{Event, data_event::Output};
     use sandkeep_protocol::routes::process as envd_routes;
 
-    use crate::driver::Root;
+    use crate::driver::Mount;
 
-    async fn sandbox() -> handle::Handle {
+    fn local() -> Local {
         let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
-        let local = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(1) });
-        let spec = SandboxSpec {
+        Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(1) })
+    }
+
+    fn spec(mounts: usize) -> SandboxSpec {
+        let mount = |n| Mount {
+            source: "/usr".to_owned(),
+            target: format!("/m/{n}").parse().unwrap(),
+            writable: false,
+        };
+        SandboxSpec {
             id: SandboxId::new(1, [7; 10]),
             incarnation: 1,
             token: 1,
             profile: Profile::Strict,
             root: Root::Host,
-            mounts: Vec::new(),
+            mounts: (0..mounts).map(mount).collect(),
             limits: defaults::limits(),
+        }
+    }
+
+    async fn sandbox() -> handle::Handle {
+        local().make(&spec(0)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn too_many_mounts_are_refused_by_driver_and_supervisor() {
+        let (local, spec) = (local(), spec(300));
+        assert_eq!(local.make(&spec).await.unwrap_err().code, ErrorCode::MountRefused);
+        let (connection, _supervisor) = Connection::to_new_supervisor().unwrap();
+        let wanted = convert::sandbox_spec(&spec, &local.config, 0);
+        let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: 1 };
+        let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await.unwrap();
+        let Some(proto::__buffa::oneof::boot_response::Outcome::Problem(problem)) = answer.outcome else {
+            panic!("{answer:?}")
         };
-        local.make(&spec).await.unwrap()
+        assert_eq!(problem.code, "mount_refused", "{problem:?}");
     }
 
     fn start(cmd: &str, args: &[&str]) -> envd::StartRequest {

@@ -1,6 +1,6 @@
 //! User namespaces that exist to carry a mapping: for ids of mounts, and for code that may be root inside.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -42,14 +42,4 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
 /// The kernel's refusal.
 pub fn open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/{}/ns/user", pid.as_raw_nonzero()))?.into())
-}
-
-/// Host ids of the owner of `path`.
-///
-/// # Errors
-/// `ENOENT` and the like.
-pub fn owner(path: &str) -> io::Result<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let meta = fs::metadata(path)?;
-    Ok((meta.uid(), meta.gid()))
 }

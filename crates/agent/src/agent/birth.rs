@@ -15,6 +15,7 @@ use rustix::process::{
     DumpableBehavior, Gid, Resource, Rlimit, Uid, getrlimit, set_dumpable_behavior, setrlimit, setsid, umask,
 };
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
@@ -52,6 +53,28 @@ pub(crate) enum Error {
     Caps(#[from] caps::Error),
     #[error("{step}: {source}")]
     File { step: &'static str, source: std::io::Error },
+}
+
+impl Error {
+    /// What the supervisor hears: a stable code, and why.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Root(root::Error::Source { path, why }) => {
+                let why = format!("cannot be shown: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "a file or directory to show")
+            }
+            Self::Root(root::Error::Target { path, why }) => {
+                let why = format!("is no place for a mount: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "another target, like /data")
+            }
+            Self::Root(root::Error::Image(_)) => Problem::new(ErrorCode::RootUnusable, self.to_string()),
+            Self::Root(root::Error::Mount(_) | root::Error::Make { .. })
+            | Self::Step { .. }
+            | Self::Caps(_)
+            | Self::File { .. } => Problem::new(ErrorCode::SandboxFailed, self.to_string()),
+        }
+        .to_string()
+    }
 }
 
 /// Makes the standard descriptors /dev/null and closes all others but those `kept`.

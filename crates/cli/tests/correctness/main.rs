@@ -13,6 +13,7 @@ mod cancels;
 mod exits;
 mod input;
 mod many;
+mod odd_places;
 mod output;
 mod places;
 mod returns;

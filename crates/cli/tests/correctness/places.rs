@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{directory, host, is_root, persona, run};
 
 /// A directory of somebody who is neither root nor us, where we may make one.
-fn shared(parent: &Path) -> (PathBuf, u32) {
+pub(crate) fn shared(parent: &Path) -> (PathBuf, u32) {
     let path = parent.join("shared");
     fs::create_dir(&path).unwrap();
     fs::write(path.join("given"), "from the host\n").unwrap();
@@ -82,7 +82,7 @@ fn links_in_a_mount_lead_nowhere_on_the_host() {
 }
 
 /// A root file system of one static program.
-fn busybox_root(parent: &Path) -> Option<PathBuf> {
+pub(crate) fn busybox_root(parent: &Path) -> Option<PathBuf> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| {
         // A program without an interpreter is static.
         fs::read(path).is_ok_and(|bytes| !bytes.windows(12).any(|part| part == b"/lib64/ld-li"))

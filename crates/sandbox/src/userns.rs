@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal};
@@ -20,7 +20,7 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let holder = match process::fork(Namespaces::USER, None)? {
         Fork::Child => {
-            process::keep_only(&read);
+            process::close_all_but(0, &[read.as_fd()]);
             let _end = rustix::io::read(&read, &mut [0; 1]);
             process::exit_now(0)
         }

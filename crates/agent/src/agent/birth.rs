@@ -87,25 +87,16 @@ pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     std::mem::forget(null);
-    let mut numbers = kept.map(|descriptor| descriptor.as_raw_fd().unsigned_abs());
-    numbers.sort_unstable();
-    let mut from = 3;
-    for number in numbers {
-        if number > from {
-            process::close_between(from, number - 1);
-        }
-        from = number + 1;
-    }
-    process::close_from(from);
+    process::close_all_but(RESULT, &kept.map(AsFd::as_fd));
     // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
-    if !numbers.contains(&RESULT) {
+    if kept.iter().all(|descriptor| descriptor.as_raw_fd().unsigned_abs() != RESULT) {
         std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
     }
     Ok(())
 }
 
 /// The descriptor over which a handler hands back its result.
-const RESULT: u32 = 3;
+pub(crate) const RESULT: u32 = 3;
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
 ///

@@ -65,6 +65,7 @@ macro_rules! every_case {
             speaking::too_much_output_can_end_it,
             speaking::the_environment_starts_from_zero,
             speaking::the_working_directory_is_as_asked,
+            speaking::a_working_directory_never_leads_out,
             speaking::a_handler_hands_its_result_back,
             identity::the_same_id_runs_once,
             identity::two_listeners_hear_the_same,

@@ -5,12 +5,14 @@ mod convert;
 mod embed;
 mod handle;
 pub mod probe;
+mod reach;
 mod resolve;
 pub mod root;
 mod state;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::sandbox::Profile;
@@ -64,8 +66,12 @@ impl Local {
         }
         let (connection, supervisor) = Connection::to_new_supervisor()?;
         let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: spec.token };
-        let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await?;
-        match answer.outcome {
+        let booting = connection.call::<_, proto::BootResponse>(routes::BOOT, &request);
+        let Ok(answer) = tokio::time::timeout(BOOTS_WITHIN, booting).await else {
+            reach::Reach::of(supervisor.id(), None).kill();
+            return Err(handle::silent(BOOTS_WITHIN));
+        };
+        match answer?.outcome {
             Some(proto::__buffa::oneof::boot_response::Outcome::Booted(booted)) => {
                 self.remember_slot(booted.slot);
                 Ok(handle::Handle::new(spec, connection, supervisor, &booted))
@@ -86,6 +92,9 @@ impl Local {
         self.next_slot.store(slot.saturating_sub(WARM_SLOTS) + 1, Ordering::Relaxed);
     }
 }
+
+/// A supervisor gives up on process 1 after half of this, and says so.
+const BOOTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Slots below the newest that are tried again first.
 const WARM_SLOTS: u32 = 64;

@@ -18,6 +18,7 @@ mod output;
 mod places;
 mod returns;
 mod sizes;
+mod standstill;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;

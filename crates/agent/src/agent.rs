@@ -31,6 +31,7 @@ use sandkeep_sandbox::{process, seccomp};
 use crate::calls::{self, Incoming};
 use crate::clock;
 use crate::link::{Broken, Link};
+use child::{Failure, Step};
 use running::{Running, Source};
 use voice::Voice;
 
@@ -102,7 +103,8 @@ pub(crate) struct Agent {
     /// In profile `dev`.
     sudo: Option<sudo::Sudo>,
     children: OwnedFd,
-    incoming: BTreeMap<StreamId, (Incoming, Vec<OwnedFd>)>,
+    /// With the descriptors that came along, unless we had no room for them.
+    incoming: BTreeMap<StreamId, (Incoming, Option<Vec<OwnedFd>>)>,
     running: BTreeMap<StreamId, Running>,
     /// Workers that look for changed files, by their stream.
     lookers: BTreeMap<StreamId, changed::Looker>,
@@ -230,8 +232,9 @@ impl Agent {
 
     fn heard(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
         match event {
-            Event::Opened { id, head, .. } => {
-                self.incoming.insert(id, (Incoming::new(&head), descriptors));
+            Event::Opened { id, head, fds } => {
+                let whole = descriptors.len() == usize::from(fds);
+                self.incoming.insert(id, (Incoming::new(&head), whole.then_some(descriptors)));
             }
             Event::Data { id, bytes } => {
                 self.link.consume(id, bytes.len());
@@ -260,7 +263,7 @@ impl Agent {
         }
     }
 
-    fn called(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+    fn called(&mut self, id: StreamId, call: &Incoming, descriptors: Option<Vec<OwnedFd>>) {
         if call.path.starts_with("/process.") {
             self.process_called(id, call, descriptors);
             return;
@@ -303,7 +306,7 @@ impl Agent {
         }
     }
 
-    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Option<Vec<OwnedFd>>) {
         let request = match call.message::<proto::SpawnRequest>() {
             Ok(request) => request,
             Err(error) => return call.refuse(&mut self.link, id, &error),
@@ -317,11 +320,15 @@ impl Agent {
         &mut self,
         id: StreamId,
         request: proto::SpawnRequest,
-        descriptors: Vec<OwnedFd>,
+        descriptors: Option<Vec<OwnedFd>>,
         voice: Voice,
         described: Option<envd::Described>,
     ) {
-        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, (voice, described)) {
+        let lost = Failure { step: Step::Descriptors, errno: rustix::io::Errno::MFILE };
+        let spawned = descriptors.ok_or(lost).and_then(|descriptors| {
+            spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, (voice, described))
+        });
+        match spawned {
             Ok(running) => {
                 self.running.insert(id, running);
             }

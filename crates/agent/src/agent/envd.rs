@@ -4,6 +4,7 @@
 //! come with live sandboxes.) Terminals are not there yet and are refused by name.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use buffa::{Message, MessageField};
 use sandkeep_protocol::envelope::{self, Code, ConnectError};
@@ -52,7 +53,7 @@ impl Agent {
         &mut self,
         id: StreamId,
         call: &Incoming,
-        descriptors: Vec<std::os::fd::OwnedFd>,
+        descriptors: Option<Vec<OwnedFd>>,
     ) -> bool {
         match call.path.as_str() {
             routes::START => self.start_process(id, call, descriptors),
@@ -99,7 +100,7 @@ impl Agent {
         }
     }
 
-    fn start_process(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<std::os::fd::OwnedFd>) {
+    fn start_process(&mut self, id: StreamId, call: &Incoming, descriptors: Option<Vec<OwnedFd>>) {
         let asked = read(call).and_then(|request: envd::StartRequest| {
             if request.pty.as_option().is_some() {
                 return Err(ConnectError::new(Code::Unimplemented, "terminals are not there yet"));

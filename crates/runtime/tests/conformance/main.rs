@@ -12,6 +12,7 @@
 mod ending;
 mod files;
 mod identity;
+mod shortage;
 mod speaking;
 #[path = "../support/mod.rs"]
 mod support;
@@ -78,6 +79,9 @@ macro_rules! every_case {
             files::what_is_no_plain_file_is_not_read,
             files::new_and_changed_files_are_listed,
             files::nothing_is_listed_unless_asked,
+            shortage::without_descriptors_a_start_is_refused,
+            shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
+            shortage::nothing_stays_of_many_executions,
         );
     };
 }

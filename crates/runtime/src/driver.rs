@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::Enforcement;
-use sandkeep_core::execution::{Artifact, EndFacts, Metrics, Work};
+use sandkeep_core::execution::{Artifact, EndFacts, Metrics, NotRunnable, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::Limits;
 use sandkeep_core::output::Stream;
@@ -147,15 +147,6 @@ pub struct Ended {
     pub started_at_ms: u64,
     /// Milliseconds since 1970 UTC.
     pub finished_at_ms: u64,
-}
-
-/// Why code could not be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotRunnable {
-    /// An errno.
-    pub errno: i32,
-    /// Which step of the start.
-    pub stage: String,
 }
 
 /// What a sandbox looks like from the host.

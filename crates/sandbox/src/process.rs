@@ -255,6 +255,34 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// While it lives, files are made and reached as another user: on file systems that know that user and not us, too.
+#[derive(Debug)]
+pub struct FileIds {
+    before: (libc::c_int, libc::c_int),
+}
+
+impl FileIds {
+    /// Becomes `uid` and `gid` for files, which takes the capabilities for changing ids. `uid` must not be 0: coming back
+    /// from that would cost capabilities (capabilities(7)).
+    #[must_use]
+    pub fn assume(uid: u32, gid: u32) -> Self {
+        assert!(uid != 0, "0 is no other user");
+        // SAFETY: both change ids of this thread alone and touch no memory. A refusal leaves our own, which may do less.
+        let before = unsafe { (libc::setfsuid(uid), libc::setfsgid(gid)) };
+        Self { before }
+    }
+}
+
+impl Drop for FileIds {
+    fn drop(&mut self) {
+        // SAFETY: as above; these are the ids that we had.
+        unsafe {
+            libc::setfsuid(self.before.0.cast_unsigned());
+            libc::setfsgid(self.before.1.cast_unsigned());
+        }
+    }
+}
+
 /// Signals whose default action or delivery would disturb the agent's own faces, which end by protocol alone.
 const OURS_TO_IGNORE: [libc::c_int; 6] =
     [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP];

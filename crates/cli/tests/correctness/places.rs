@@ -68,6 +68,34 @@ fn a_file_can_be_mounted_over_one_name() {
 }
 
 #[test]
+fn a_file_can_be_given_into_a_writable_mount() {
+    for profile in ["strict", "dev"] {
+        let parent = directory();
+        let (path, owner) = shared(parent.path());
+        let file = parent.path().join("more");
+        fs::write(&file, "given\n").unwrap();
+        let mount = format!("{}:/workspace:rw", path.display());
+        let copy = format!("{}:a/b/more", file.display());
+        let line = "cat a/b/more && echo changed >> a/b/more && touch a/b/new";
+        let done =
+            run(&["--profile", profile, "--mount", &mount, "--file", &copy, "--", "sh", "-c", line]).done();
+        assert_eq!(done.assert_status(0).out(), "given\n", "{profile}: {}", done.err());
+        for name in ["a", "a/b", "a/b/more", "a/b/new"] {
+            assert_eq!(path.join(name).symlink_metadata().unwrap().uid(), owner, "{profile}: {name}");
+        }
+        // What stands there and leads elsewhere is not followed.
+        let secret = parent.path().join("secret");
+        fs::write(&secret, "kept").unwrap();
+        symlink(&secret, path.join("link")).unwrap();
+        let copy = format!("{}:link", file.display());
+        let (status, told) =
+            run(&["--profile", profile, "--mount", &mount, "--file", &copy, "--", "true"]).json();
+        assert_eq!((status, &told["error"]["name"]), (125, &"mount_refused".into()), "{profile}: {told}");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
+    }
+}
+
+#[test]
 fn links_in_a_mount_lead_nowhere_on_the_host() {
     let parent = directory();
     let (path, _) = shared(parent.path());

@@ -3,7 +3,7 @@
 use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::{Enforcement, Level};
 use sandkeep_core::execution::{
-    End, EndFacts, ErrorInfo, ExecutionResult, ExecutionState, Kind, Work, conclude, exit,
+    End, EndFacts, ErrorInfo, ExecutionResult, ExecutionState, Kind, Work, conclude, exit, returned,
 };
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::time::Timestamp;
@@ -11,7 +11,6 @@ use sandkeep_runtime::driver::Ended;
 
 use super::collect::Collector;
 use super::request::Request;
-use super::returned;
 
 /// What to exit with when a handler ended with 0 and gave nothing valid back.
 const NO_RESULT: u8 = 1;
@@ -87,20 +86,8 @@ pub(super) fn verdict(
 fn told(result: &mut ExecutionResult, work: &Work, ended: Ended) -> End {
     let mut end = conclude(&ended.facts);
     if work.kind() == Kind::Handler {
-        let by_itself = matches!(end.state, ExecutionState::Succeeded | ExecutionState::Failed);
-        match returned::read(ended.returned.as_deref(), ended.returned_too_much) {
-            // A value that was handed back before a timeout is still no result.
-            Ok(value) if end.state == ExecutionState::Succeeded => result.return_value = Some(value),
-            Ok(_) => {}
-            // An exit code or a limit says more than "it did not return".
-            Err(error) if ended.returned.is_some() || end.state == ExecutionState::Succeeded => {
-                result.error = by_itself.then_some(error);
-                if end.state == ExecutionState::Succeeded {
-                    end.state = ExecutionState::Failed;
-                }
-            }
-            Err(_) => {}
-        }
+        let outcome = returned::settle(end, ended.returned.as_deref(), ended.returned_too_much);
+        (end, result.return_value, result.error) = (outcome.end, outcome.value, outcome.error);
     }
     result.metrics = ended.metrics;
     result.artifacts = ended.artifacts;

@@ -35,8 +35,8 @@ use crate::clock;
 use crate::link::{Broken, Link};
 use running::{Running, Source};
 
-/// Most trees that the supervisor hands to a newborn.
-pub(crate) const MOST_TREES: usize = 64;
+/// Most trees that the supervisor hands to a newborn: its mounts, its root, and our shim.
+pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 2;
 
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> ! {
@@ -53,7 +53,7 @@ pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> !
             process::exit_now(0)
         }
         Err(error) => {
-            birth::answer(&socket, &error.to_string());
+            birth::answer(&socket, &error.told());
             process::exit_now(1)
         }
     }
@@ -112,7 +112,8 @@ pub(crate) struct Agent {
     /// In profile `dev`.
     sudo: Option<sudo::Sudo>,
     children: OwnedFd,
-    incoming: BTreeMap<StreamId, (Incoming, Vec<OwnedFd>)>,
+    /// With the descriptors that came along, unless we had no room for them.
+    incoming: BTreeMap<StreamId, (Incoming, Option<Vec<OwnedFd>>)>,
     running: BTreeMap<StreamId, Running>,
     /// Workers that look for changed files, by their stream.
     lookers: BTreeMap<StreamId, changed::Looker>,
@@ -254,8 +255,9 @@ impl Agent {
             Event::Opened { id, head, .. } if head.path == envd_routes::STREAM_INPUT => {
                 self.envd.inputs.open(id, &head, &mut self.link);
             }
-            Event::Opened { id, head, .. } => {
-                self.incoming.insert(id, (Incoming::new(&head), descriptors));
+            Event::Opened { id, head, fds } => {
+                let whole = descriptors.len() == usize::from(fds);
+                self.incoming.insert(id, (Incoming::new(&head), whole.then_some(descriptors)));
             }
             Event::Data { id, bytes } if self.envd.inputs.take(id, &bytes) => {}
             Event::Data { id, bytes } => {
@@ -288,7 +290,7 @@ impl Agent {
         }
     }
 
-    fn called(&mut self, id: StreamId, call: Incoming, descriptors: Vec<OwnedFd>) {
+    fn called(&mut self, id: StreamId, call: Incoming, descriptors: Option<Vec<OwnedFd>>) {
         if envd::is_envd(&call.path) {
             return self.envd_called(id, call);
         }
@@ -338,13 +340,16 @@ impl Agent {
         }
     }
 
-    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Option<Vec<OwnedFd>>) {
         let request = match call.message::<proto::SpawnRequest>() {
             Ok(request) => request,
             Err(error) => return call.refuse(&mut self.link, id, &error),
         };
         call.begin(&mut self.link, id);
-        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, None) {
+        let spawned = spawn::complete(descriptors).and_then(|descriptors| {
+            spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, None)
+        });
+        match spawned {
             Ok(running) => {
                 self.running.insert(id, running);
             }

@@ -12,7 +12,6 @@ mod input;
 mod interrupt;
 pub(crate) mod request;
 mod result;
-mod returned;
 mod summary;
 mod words;
 mod writer;
@@ -105,7 +104,7 @@ fn return_value(result: &ExecutionResult, written: &Written) -> Result<(), Stop>
     if written.stdout_mid_line {
         out::line("")?;
     }
-    out::line(&returned::compact(value))
+    out::line(&value.compact())
 }
 
 /// Errors of ours; what the code raised it has written itself.

@@ -7,10 +7,14 @@ mod embed;
 mod envd_tests;
 mod handle;
 pub mod probe;
+mod reach;
 mod resolve;
+pub mod root;
 mod state;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::sandbox::Profile;
@@ -18,7 +22,7 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Root, Sandbox, SandboxSpec};
 use connection::Connection;
 pub use resolve::{Interpreter, interpreters};
 pub use state::StateDirectory;
@@ -54,14 +58,22 @@ impl Local {
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
+        spec.check()?;
+        if let Root::Directory(path) = &spec.root {
+            root::check(Path::new(path))?;
+        }
         let mut wanted = convert::sandbox_spec(spec, &self.config, self.slot_hint());
         if spec.profile == Profile::Dev {
             wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();
         }
         let (connection, supervisor) = Connection::to_new_supervisor()?;
         let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: spec.token };
-        let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await?;
-        match answer.outcome {
+        let booting = connection.call::<_, proto::BootResponse>(routes::BOOT, &request);
+        let Ok(answer) = tokio::time::timeout(BOOTS_WITHIN, booting).await else {
+            reach::Reach::of(supervisor.id(), None).kill();
+            return Err(handle::silent(BOOTS_WITHIN));
+        };
+        match answer?.outcome {
             Some(proto::__buffa::oneof::boot_response::Outcome::Booted(booted)) => {
                 self.remember_slot(booted.slot);
                 Ok(handle::Handle::new(spec, connection, supervisor, &booted))
@@ -82,6 +94,9 @@ impl Local {
         self.next_slot.store(slot.saturating_sub(WARM_SLOTS) + 1, Ordering::Relaxed);
     }
 }
+
+/// A supervisor gives up on process 1 after half of this, and says so.
+const BOOTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Slots below the newest that are tried again first.
 const WARM_SLOTS: u32 = 64;

@@ -5,6 +5,9 @@
 //! one size-limited tmpfs that backs every writable place, so that the disk limit is one number that the kernel
 //! enforces. The caller is the sandbox's first process, already in its namespaces, with authority over them.
 
+mod image;
+mod shown;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -14,6 +17,7 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::mount::{self, Access};
+pub use shown::Mount;
 
 /// Host paths that `Source::Host` shows, read-only. Those that are symlinks (merged /usr) stay symlinks.
 pub const HOST_TREES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -77,6 +81,8 @@ const WRITABLE: &[Place] = &[
     place_of("home", "/home/user", 0o700, true),
     place_of("workspace", "/workspace", 0o755, true),
 ];
+/// In an image's place: what it has there itself is not shown. Comes before what is mounted in it.
+const DEV: Place = place_of("dev", "/dev", 0o755, false);
 /// What the root inside can write besides, where programs are the host's and may be changed.
 const WRITABLE_BY_ROOT: &[Place] = &[
     place_of("etc", "/etc", 0o755, false),
@@ -124,19 +130,6 @@ pub enum Source {
     },
 }
 
-/// A host tree shown inside.
-#[derive(Debug)]
-pub struct Mount {
-    /// Absolute host path.
-    pub source: String,
-    /// Absolute path inside.
-    pub target: String,
-    /// Read-only unless granted.
-    pub access: Access,
-    /// The same tree with ids translated, where root prepared it.
-    pub tree: Option<OwnedFd>,
-}
-
 /// A root that could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -151,6 +144,25 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Something of the host cannot be shown: it is not what it was, or never was something to show.
+    #[error("{path} cannot be shown: {why}")]
+    Source {
+        /// Its path on the host.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be shown at a place of the sandbox.
+    #[error("{path} is no place for a mount: {why}")]
+    Target {
+        /// The path inside.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be built on a directory that should be the root.
+    #[error("no sandbox can be built on it")]
+    Image(#[source] Box<Error>),
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -178,31 +190,46 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
         make_dir(".data", 0o755)?;
         mount::attach_as_is(workings, ".data")?;
     }
-    match &plan.source {
-        Source::Host => host_root(plan)?,
-        Source::Directory { .. } => directory_root(&taken)?,
+    let built = match &taken.image {
+        None => host_root(plan),
+        Some(tree) => image::lay(tree, plan),
+    };
+    let furnished = built.and_then(|()| furnish(plan, &taken, &places));
+    furnished.map_err(|error| if taken.image.is_some() { error.of_image() } else { error })?;
+    if !plan.writable {
+        mount::seal("/")?;
+        if taken.image.is_some() {
+            mount::seal(DEV.target)?;
+        }
     }
+    Ok(writable.into())
+}
+
+impl Error {
+    /// The same error where it is the image's fault, as far as can be told.
+    fn of_image(self) -> Self {
+        match self {
+            Self::Mount(_) | Self::Make { .. } => Self::Image(Box::new(self)),
+            Self::Source { .. } | Self::Target { .. } | Self::Image(_) => self,
+        }
+    }
+}
+
+/// Moves into the root in the current directory, and puts in place what every sandbox has.
+fn furnish(plan: &Plan, taken: &Taken<'_>, places: &[(&'static Place, OwnedFd)]) -> Result<()> {
     mount::pivot_here()?;
     make_dirs("/dev")?;
-    for (place, tree) in &places {
+    for (place, tree) in places {
         make_dirs(place.target)?;
         mount::attach_as_is(tree, place.target)?;
     }
     make_dirs(AGENT_FILES)?;
     mount::tmpfs(AGENT_FILES, AGENT_FILES_BYTES, AGENT_FILES_INODES, 0o755)?;
-    etc(plan, &taken)?;
-    devices(plan, &taken)?;
+    etc(plan, taken)?;
+    devices(taken)?;
+    shown::place(&taken.mounts)?;
     processes(&taken.proc)?;
-    for (entry, tree, is_dir) in &taken.mounts {
-        show(entry, tree, *is_dir)?;
-    }
-    if matches!(plan.source, Source::Host) {
-        tidy(plan)?;
-    }
-    if !plan.writable {
-        mount::seal("/")?;
-    }
-    Ok(writable.into())
+    if taken.image.is_some() { Ok(()) } else { tidy(plan) }
 }
 
 impl Plan {
@@ -215,7 +242,7 @@ impl Plan {
 struct Taken<'a> {
     devices: Vec<(&'static str, OwnedFd)>,
     etc: Vec<(&'static str, OwnedFd, bool)>,
-    mounts: Vec<(&'a Mount, OwnedFd, bool)>,
+    mounts: Vec<shown::Taken<'a>>,
     /// The image, for sources that are one.
     image: Option<OwnedFd>,
     proc: OwnedFd,
@@ -225,15 +252,6 @@ impl<'a> Taken<'a> {
     fn from_host(plan: &'a Plan) -> Result<Self> {
         let device = |name: &&'static str| Ok((*name, mount::clone_tree(&format!("/dev/{name}"))?));
         let etc = |path: &&'static str| Ok((*path, mount::clone_tree(path)?, Path::new(path).is_dir()));
-        let shown = |entry: &'a Mount| {
-            let tree = match &entry.tree {
-                Some(tree) => make(&entry.source, tree.try_clone())?,
-                None => mount::clone_tree(&entry.source)?,
-            };
-            // Asked of the tree: its path may lead through directories that we cannot enter as who we are now.
-            let is_dir = make(&entry.source, is_directory(&tree))?;
-            Ok((entry, tree, is_dir))
-        };
         let from_etc = matches!(plan.source, Source::Host);
         let image = match &plan.source {
             Source::Host => None,
@@ -247,7 +265,7 @@ impl<'a> Taken<'a> {
                 .filter(|path| from_etc && Path::new(path).exists())
                 .map(etc)
                 .collect::<Result<_>>()?,
-            mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
+            mounts: shown::take(&plan.mounts)?,
             image,
             proc: mount::proc()?,
         })
@@ -306,22 +324,12 @@ const OWN_DIRECTORIES: &[&str] = &[
     "local/share",
 ];
 
-/// Lays an overlay over the image and makes it the current directory.
-fn directory_root(taken: &Taken<'_>) -> Result<()> {
-    make_dir(".lower", 0o755)?;
-    let image = taken.image.as_ref().expect("taken for every directory");
-    mount::attach(image, ".lower", Access::ReadOnly)?;
-    make_dir(".data/upper", 0o755)?;
-    make_dir(".data/work", 0o700)?;
-    make_dir(".root", 0o755)?;
-    mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
-    enter(".root")
-}
-
 /// Makes the writable places in the current directory, and a detached view of each.
 fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let by_root = plan.writable && matches!(plan.source, Source::Host);
-    let all = WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
+    let from_host = matches!(plan.source, Source::Host);
+    let by_root = plan.writable && from_host;
+    let dev = Some(&DEV).filter(|_| !from_host);
+    let all = dev.into_iter().chain(WRITABLE).chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
     all.map(|place| {
         make_dir(place.name, place.mode)?;
         if place.users && plan.chown {
@@ -368,8 +376,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
 
-fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
-    let from_image = matches!(plan.source, Source::Directory { .. });
+fn devices(taken: &Taken<'_>) -> Result<()> {
     for (name, tree) in &taken.devices {
         let target = format!("/dev/{name}");
         write(&target, "")?;
@@ -377,9 +384,6 @@ fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     }
     for (name, to) in DEV_LINKS {
         let path = format!("/dev/{name}");
-        if from_image {
-            let _absent = fs::remove_file(&path);
-        }
         make(&path, symlink(to, &path))?;
     }
     make_dirs("/dev/pts")?;
@@ -420,22 +424,6 @@ fn if_there(result: mount::Result<()>) -> Result<()> {
         Err(error) if error.errno() == rustix::io::Errno::NOENT => Ok(()),
         other => Ok(other?),
     }
-}
-
-fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
-    let target = entry.target.as_str();
-    if is_dir {
-        make_dirs(target)?;
-    } else {
-        make_dirs(Path::new(target).parent().and_then(Path::to_str).unwrap_or("/"))?;
-        write(target, "")?;
-    }
-    Ok(mount::attach(tree, target, entry.access)?)
-}
-
-fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
-    let stat = rustix::fs::fstat(tree)?;
-    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
 }
 
 fn enter(path: &str) -> Result<()> {

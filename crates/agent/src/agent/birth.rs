@@ -15,6 +15,7 @@ use rustix::process::{
     DumpableBehavior, Gid, Resource, Rlimit, Uid, getrlimit, set_dumpable_behavior, setrlimit, setsid, umask,
 };
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
@@ -55,6 +56,28 @@ pub(crate) enum Error {
     File { step: &'static str, source: std::io::Error },
 }
 
+impl Error {
+    /// What the supervisor hears: a stable code, and why.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Root(root::Error::Source { path, why }) => {
+                let why = format!("cannot be shown: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "a file or directory to show")
+            }
+            Self::Root(root::Error::Target { path, why }) => {
+                let why = format!("is no place for a mount: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "another target, like /data")
+            }
+            Self::Root(root::Error::Image(_)) => Problem::new(ErrorCode::RootUnusable, self.to_string()),
+            Self::Root(root::Error::Mount(_) | root::Error::Make { .. })
+            | Self::Step { .. }
+            | Self::Caps(_)
+            | Self::File { .. } => Problem::new(ErrorCode::SandboxFailed, self.to_string()),
+        }
+        .to_string()
+    }
+}
+
 /// Makes the standard descriptors /dev/null and closes all others but those `kept`.
 ///
 /// # Errors
@@ -65,25 +88,16 @@ pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     std::mem::forget(null);
-    let mut numbers = kept.map(|descriptor| descriptor.as_raw_fd().unsigned_abs());
-    numbers.sort_unstable();
-    let mut from = 3;
-    for number in numbers {
-        if number > from {
-            process::close_between(from, number - 1);
-        }
-        from = number + 1;
-    }
-    process::close_from(from);
+    process::close_all_but(RESULT, &kept.map(AsFd::as_fd));
     // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
-    if !numbers.contains(&RESULT) {
+    if kept.iter().all(|descriptor| descriptor.as_raw_fd().unsigned_abs() != RESULT) {
         std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
     }
     Ok(())
 }
 
 /// The descriptor over which a handler hands back its result.
-const RESULT: u32 = 3;
+pub(crate) const RESULT: u32 = 3;
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
 ///

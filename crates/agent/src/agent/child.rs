@@ -3,7 +3,7 @@
 //! Order matters. Groups first, while their descriptors are still open; ids before capabilities, which
 //! changing ids needs; Landlock and the system call filter last, since both forbid what comes before.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid, chdir, set_dumpable_behavior, setsid, umask};
@@ -13,6 +13,7 @@ use sandkeep_sandbox::process::{self, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::{caps, cgroup, seccomp};
 
+use super::birth::RESULT;
 use crate::clock;
 
 /// Who the code is.
@@ -122,16 +123,31 @@ impl Failure {
     }
 }
 
-/// Becomes the code. Only returns to report why it could not; the caller writes that and ends.
-pub(crate) fn become_code(start: Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Failure {
-    let Err(failure) = prepare(&start, fence, filter) else {
-        clock::wait_past_file_time(start.not_before_unix_ns);
-        return Failure { step: Step::Exec, errno: start.program.exec() };
+/// Becomes the code. Only returns to report why it could not; the caller writes that to `report` and ends.
+pub(crate) fn become_code(
+    start: Start,
+    fence: Option<&Fence>,
+    filter: &seccomp::Program,
+    report: BorrowedFd<'_>,
+) -> Failure {
+    let failure = match prepare(&start, fence, filter, report) {
+        Err(failure) => failure,
+        Ok(()) => {
+            clock::wait_past_file_time(start.not_before_unix_ns);
+            Failure { step: Step::Exec, errno: start.program.exec() }
+        }
     };
+    // Most of its descriptors are closed, so not to be closed again.
+    std::mem::forget(start);
     failure
 }
 
-fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
+fn prepare(
+    start: &Start,
+    fence: Option<&Fence>,
+    filter: &seccomp::Program,
+    report: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let at = |step| move |errno| Failure { step, errno };
     cgroup::enter::enter(&start.groups).map_err(|error| at(Step::Group)(as_errno(&error)))?;
     if start.grouped {
@@ -145,28 +161,31 @@ fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> R
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     // A limit that could not be had is a stricter one.
     let _stricter = start.rlimits.apply();
-    descriptors(start).map_err(at(Step::Descriptors))?;
-    become_user(start.identity, start.userns.as_ref())?;
-    // As the code, so that it cannot start where it may not go.
-    chdir(start.cwd.as_str()).map_err(at(Step::Cwd))?;
+    enter_namespace(start.userns.as_ref())?;
+    descriptors(start, fence, report).map_err(at(Step::Descriptors))?;
+    become_user(start.identity, start.userns.is_some())?;
+    enter(&start.cwd).map_err(at(Step::Cwd))?;
     wall_in(fence, filter)
 }
 
+/// Into the user namespace of profile `dev`.
+fn enter_namespace(userns: Option<&OwnedFd>) -> Result<(), Failure> {
+    let Some(userns) = userns else { return Ok(()) };
+    let kind = Some(rustix::thread::LinkNameSpaceType::User);
+    rustix::thread::move_into_link_name_space(userns.as_fd(), kind)
+        .map_err(|errno| Failure { step: Step::Namespace, errno })?;
+    // Entering gave all capabilities over that namespace, and with them the right to bound them.
+    caps::bound(caps::ALL, caps::DEV_ROOT).map_err(|_| Failure { step: Step::Privileges, errno: Errno::PERM })
+}
+
 /// From here on this process is the code's user, and can never again be more.
-fn become_user(who: Identity, userns: Option<&OwnedFd>) -> Result<(), Failure> {
-    let at = |step| move |errno| Failure { step, errno };
+fn become_user(who: Identity, is_dev: bool) -> Result<(), Failure> {
     let dropped = |_| Failure { step: Step::Privileges, errno: Errno::PERM };
-    if let Some(userns) = userns {
-        let kind = Some(rustix::thread::LinkNameSpaceType::User);
-        rustix::thread::move_into_link_name_space(userns.as_fd(), kind).map_err(at(Step::Namespace))?;
-        // Entering gave all capabilities over that namespace, and with them the right to bound them.
-        caps::bound(caps::ALL, caps::DEV_ROOT).map_err(dropped)?;
-    }
     if who.change {
-        identity(who).map_err(at(Step::Identity))?;
+        identity(who).map_err(|errno| Failure { step: Step::Identity, errno })?;
     }
     // Only inside-root of profile `dev` keeps any, and those only over its own namespace.
-    let kept = if userns.is_some() && who.uid == 0 { caps::DEV_ROOT } else { caps::NONE };
+    let kept = if is_dev && who.uid == 0 { caps::DEV_ROOT } else { caps::NONE };
     caps::hold(kept).map_err(dropped)?;
     caps::set_no_new_privs().map_err(dropped)
 }
@@ -190,20 +209,38 @@ pub(crate) fn become_worker(
     process::reset_signals();
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     let _stricter = rlimits.apply();
-    become_user(who, prepared.userns.as_ref())?;
+    enter_namespace(prepared.userns.as_ref())?;
+    become_user(who, prepared.is_dev())?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Failure { step: Step::Privileges, errno })?;
     wall_in(prepared.fence.as_ref(), seccomp::program(prepared.memory))
 }
 
-fn descriptors(start: &Start) -> rustix::io::Result<()> {
+/// Leaves the code its own descriptors, and us the two that are needed until the exec. All others are closed before any path
+/// of the code's is followed: the links of /proc/self/fd lead to what they stand for, some of it outside of the root.
+fn descriptors(start: &Start, fence: Option<&Fence>, report: BorrowedFd<'_>) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdin(&start.stdio[0])?;
     rustix::stdio::dup2_stdout(&start.stdio[1])?;
     rustix::stdio::dup2_stderr(&start.stdio[2])?;
-    // Everything else goes at exec, also what a mistake of ours left open without the flag.
+    // Whatever stays goes at exec, also what a mistake of ours left open without the flag.
     process::cloexec_from(3);
-    let Some(result) = &start.result else { return Ok(()) };
-    process::place_inheritable(result, 3)
+    let mut kept = vec![report];
+    kept.extend(fence.map(AsFd::as_fd));
+    let Some(result) = &start.result else {
+        process::close_all_but(RESULT, &kept);
+        return Ok(());
+    };
+    process::place_inheritable(result, RESULT.cast_signed())?;
+    process::close_all_but(RESULT + 1, &kept);
+    Ok(())
+}
+
+/// Enters the directory as the code, so that it cannot start where it may not go.
+fn enter(cwd: &str) -> rustix::io::Result<()> {
+    chdir(cwd)?;
+    // The kernel says `(unreachable)` of what is outside of the root.
+    let inside = rustix::process::getcwd(Vec::new())?.as_bytes().starts_with(b"/");
+    if inside { Ok(()) } else { Err(Errno::XDEV) }
 }
 
 fn identity(identity: Identity) -> rustix::io::Result<()> {

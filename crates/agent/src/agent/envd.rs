@@ -49,7 +49,7 @@ struct Admission {
     hold: StreamId,
     request: own::AdmitRequest,
     /// The ways into its groups.
-    descriptors: Vec<OwnedFd>,
+    descriptors: Option<Vec<OwnedFd>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,12 @@ const MOST_ENDED: usize = 256;
 
 impl Envd {
     /// Makes room for a process.
-    pub(crate) fn admit(&mut self, hold: StreamId, request: own::AdmitRequest, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn admit(
+        &mut self,
+        hold: StreamId,
+        request: own::AdmitRequest,
+        descriptors: Option<Vec<OwnedFd>>,
+    ) {
         self.admissions.insert(request.execution_id.clone(), Admission { hold, request, descriptors });
     }
 

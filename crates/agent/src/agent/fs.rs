@@ -18,7 +18,7 @@ pub(crate) mod path;
 mod remove;
 mod watch;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use sandkeep_protocol::envelope::{self, Code, ConnectError};
@@ -73,7 +73,7 @@ pub(crate) fn start(
                 Rlimits { nofile: WORKER_DESCRIPTORS, data: Some(WORKER_BYTES), ..Rlimits::default() };
             let became = child::become_worker(who, prepared, &rlimits);
             // Others wait for the end of pipes that we hold copies of.
-            process::keep_only(&theirs);
+            process::close_all_but(0, &[theirs.as_fd()]);
             match became {
                 Ok(()) => perform(work, codec, &theirs),
                 Err(failure) => {

@@ -1,8 +1,6 @@
 //! From a request to a running process.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{FileType, fchown, fstat};
 use rustix::io::Errno;
@@ -35,6 +33,14 @@ struct Theirs {
     result: Option<OwnedFd>,
     /// Whether they are a terminal.
     terminal: bool,
+}
+
+/// The descriptors that came with a call, unless our table of them was too full to take all.
+///
+/// # Errors
+/// That shortage.
+pub(crate) fn complete(descriptors: Option<Vec<OwnedFd>>) -> Result<Vec<OwnedFd>, Failure> {
+    descriptors.ok_or(Failure { step: Step::Descriptors, errno: Errno::MFILE })
 }
 
 /// Starts the process that `request` describes. `descriptors` lead into its control groups; `last_end_ns` is
@@ -132,7 +138,7 @@ fn start(
     } else {
         match process::fork(Namespaces::NONE, group) {
             Ok(Fork::Child) => {
-                let failure = become_code(start, prepared.fence.as_ref(), filter);
+                let failure = become_code(start, prepared.fence.as_ref(), filter, report_theirs.as_fd());
                 let _told = rustix::io::write(&report_theirs, &failure.encode());
                 process::exit_now(125)
             }
@@ -204,29 +210,21 @@ fn split_groups(
 fn program(request: &proto::SpawnRequest) -> Result<Program, Failure> {
     let at_exec = |errno| Failure { step: Step::Exec, errno };
     let name = request.argv.first().ok_or_else(|| at_exec(Errno::NOENT))?;
-    let path =
-        resolve(name, request.env.get("PATH").map_or("", String::as_str), &request.cwd).map_err(at_exec)?;
+    let paths = places(name, request.env.get("PATH").map_or("", String::as_str));
     let argv = request.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
     let env = request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-    Program::new(path.into_bytes(), argv, env).ok_or_else(|| at_exec(Errno::INVAL))
+    Program::new(paths, argv, env).ok_or_else(|| at_exec(Errno::INVAL))
 }
 
-/// Finds a program as a shell does: a name with a slash is a path, others are looked for in `search`.
-fn resolve(name: &str, search: &str, cwd: &str) -> Result<String, Errno> {
+/// Where a program may be, as a shell has it: a name with a slash is a path, others are looked for in `search`. Whether it
+/// is there is for the child to find out, as the code: names and `search` may be the code's, and what they lead to when we
+/// follow them is not what they lead to for the code.
+fn places(name: &str, search: &str) -> Vec<Vec<u8>> {
     if name.contains('/') {
-        let path = if name.starts_with('/') { name.to_owned() } else { format!("{cwd}/{name}") };
-        return Ok(path);
+        return vec![name.as_bytes().to_vec()];
     }
-    let mut not_executable = false;
-    for directory in search.split(':').filter(|directory| directory.starts_with('/')) {
-        let path = format!("{directory}/{name}");
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => return Ok(path),
-            Ok(_) => not_executable = true,
-            Err(_) => {}
-        }
-    }
-    Err(if not_executable { Errno::ACCESS } else { Errno::NOENT })
+    let directories = search.split(':').filter(|directory| directory.starts_with('/'));
+    directories.map(|directory| format!("{directory}/{name}").into_bytes()).collect()
 }
 
 fn pipes_for(request: &proto::SpawnRequest, prepared: &Prepared) -> rustix::io::Result<(Theirs, Ours)> {

@@ -16,6 +16,7 @@ use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
 use sandkeep_core::sandbox::Profile;
+use sandkeep_core::sandbox::place::below_workspace;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
 use sandkeep_image::Config;
@@ -23,7 +24,7 @@ use sandkeep_runtime::driver::{ExecutionSpec, Mount, SandboxSpec, Stdin, User};
 
 use self::base::Base;
 use super::args::Args;
-use super::words::{self, CopyArg, EventArg, MountArg, Source, UserArg, Variable};
+use super::words::{CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 use crate::host;
 
 /// Copies travel in one message with code and event, which have 8 MiB each; a supervisor takes 40 MiB.
@@ -59,7 +60,6 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let files = files(&args.copies, limits.disk)?;
     let input = args.stdin.clone().map(readable).transpose()?;
     let work = work(args, config)?;
-    work.check()?;
     // Scripts and handlers stand where their files are; a command is the image's as much as ours.
     let cwd = config.filter(|_| work.kind() == Kind::Command).and_then(|config| config.working_dir.clone());
     let artifacts = args.out.is_some() || (work.kind().collects_artifacts() && !args.no_artifacts);
@@ -67,6 +67,7 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let root = base.root()?;
     let sandbox =
         SandboxSpec { id: host::sandbox_id()?, incarnation: 1, token: 1, profile, root, mounts, limits };
+    sandbox.check().map_err(|problem| problem.within("--mount"))?;
     let execution = ExecutionSpec {
         id: host::execution_id()?,
         token: 1,
@@ -80,6 +81,7 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
         files,
         artifacts,
     };
+    execution.check()?;
     Ok(Request { sandbox, execution, explicit, demand, input, created_at: host::now(), base })
 }
 
@@ -234,15 +236,10 @@ impl CopyArg {
         if target.is_empty() || target.ends_with('/') {
             return Err(refuse("has no name for the copy"));
         }
-        let below = target.strip_prefix("/workspace/").unwrap_or(target);
-        if below.starts_with('/') {
+        if target.starts_with('/') && !target.starts_with("/workspace/") {
             return Err(refuse("leads out of /workspace"));
         }
-        let below = words::inside(below).ok_or_else(|| refuse("leads out of /workspace"))?;
-        if below.is_empty() {
-            return Err(refuse("has no name for the copy"));
-        }
-        Ok((source, below))
+        Ok((source, below_workspace(target).map_err(refuse)?))
     }
 }
 

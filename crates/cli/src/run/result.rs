@@ -61,8 +61,11 @@ pub(super) fn verdict(
     result.set_stdout(&stdout);
     result.set_stderr(&stderr);
     result.output_gap = gap;
+    let work = &request.execution.work;
+    let not_started = ended.as_ref().ok().and_then(|ended| ended.not_runnable.as_ref());
+    let not_started = not_started.map(|why| why.problem(outcome::program(work)));
     let end = match ended {
-        Ok(ended) => outcome::tell(&mut result, &request.execution.work, *ended),
+        Ok(ended) => outcome::tell(&mut result, work, *ended),
         Err(problem) => {
             result.error = Some(outcome::info(&problem));
             result.finished_at = Some(now);
@@ -70,9 +73,10 @@ pub(super) fn verdict(
         }
     };
     result.set_end(&end);
-    let status = match (result.status, exit::exit_status(&end)) {
-        (ExecutionState::Failed, 0) => NO_RESULT,
-        (_, status) => status,
+    let status = match (result.status, exit::exit_status(&end), &not_started) {
+        (ExecutionState::Failed, _, Some(problem)) => exit::exit_status_of_problem(problem),
+        (ExecutionState::Failed, 0, None) => NO_RESULT,
+        (_, status, _) => status,
     };
     Verdict { result, status }
 }
@@ -82,10 +86,9 @@ mod tests {
     use super::*;
     use clap::Parser as _;
     use sandkeep_core::code::ErrorCode;
-    use sandkeep_core::execution::{Encoding, Exit, Metrics};
+    use sandkeep_core::execution::{Encoding, Exit, Metrics, NotRunnable};
     use sandkeep_core::output::Stream;
     use sandkeep_core::size::ByteSize;
-    use sandkeep_runtime::driver::NotRunnable;
 
     fn request(words: &[&str]) -> Request {
         let all = ["sandkeep", "run"].iter().chain(words);
@@ -141,14 +144,18 @@ mod tests {
     #[test]
     fn what_could_not_start_says_why() {
         let request = request(&["--", "nosuch"]);
-        for (exit, errno, name, status) in
-            [(Exit::NotFound, 2, "not_found", 127), (Exit::NotRunnable, 13, "not_runnable", 126)]
-        {
-            let why = NotRunnable { errno, stage: "exec".to_owned() };
+        for (stage, errno, name, status, says) in [
+            ("exec", 2, "not_found", 127, "nosuch"),
+            ("exec", 13, "not_runnable", 126, "nosuch"),
+            ("files", 20, "mount_refused", 125, "a file that was given"),
+            ("landlock", 1, "sandbox_failed", 125, "landlock"),
+        ] {
+            let why = NotRunnable { errno, stage: stage.to_owned() };
+            let exit = why.exit();
             let verdict = judge(&request, Ok(Ended { not_runnable: Some(why), ..ended(exit) }));
             let error = verdict.result.error.unwrap();
             assert_eq!((error.name.as_str(), verdict.status), (name, status));
-            assert!(error.message.contains("nosuch"), "{}", error.message);
+            assert!(error.message.contains(says), "{}", error.message);
             assert_eq!(verdict.result.started_at, None);
         }
     }

@@ -16,10 +16,12 @@ mod image;
 mod images;
 mod input;
 mod many;
+mod odd_places;
 mod output;
 mod places;
 mod returns;
 mod sizes;
+mod standstill;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;

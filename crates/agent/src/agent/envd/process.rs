@@ -74,7 +74,10 @@ impl Agent {
         let Admission { hold, request, descriptors } = admission;
         let mut clients = Clients::new(wish.config, wish.tag, request.deadline_boot_us);
         clients.join(listener, &mut self.link);
-        match spawn::spawn(wish.spawn, descriptors, &self.prepared, self.last_end_ns, wish.terminal) {
+        let spawned = spawn::complete(descriptors).and_then(|descriptors| {
+            spawn::spawn(wish.spawn, descriptors, &self.prepared, self.last_end_ns, wish.terminal)
+        });
+        match spawned {
             Ok(mut running) => {
                 running.clients = Some(clients);
                 self.running.insert(hold, running);

@@ -88,6 +88,7 @@ fn trials(text: &mut String, report: &Report) {
 mod tests {
     use super::*;
     use crate::doctor::report::tests::report;
+    use crate::doctor::selftest::{Outcome, Trial};
     use sandkeep_core::code::{ErrorCode, Problem};
     use sandkeep_core::enforcement::Enforcement;
 
@@ -102,6 +103,23 @@ mod tests {
         assert!(text.contains("\nmemory            watched"), "{text}");
         assert!(text.contains("\nids: none\n  to mend it: get some\n"), "{text}");
         assert_eq!(text.lines().last().map(|line| line.starts_with("verdict: ready, but")), Some(true));
+    }
+
+    #[test]
+    fn what_was_tried_is_told_and_what_failed_is_the_verdict() {
+        let mut report = report(Ok(Enforcement::full()));
+        let tried = [(LimitKind::Cpu, Outcome::NotTried), (LimitKind::Disk, Outcome::Failed)];
+        let trial = |(limit, outcome)| Trial { limit, outcome, seen: "exit 0".to_owned() };
+        report.self_test = Some(tried.map(trial).into());
+        let text = text(&report);
+        assert!(
+            text.contains("\ntest cpu          not tried: exit 0\ntest disk         FAILED: exit 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\nverdict: do not rely on this host: these limits do not hold: disk\n"),
+            "{text}"
+        );
     }
 
     #[test]

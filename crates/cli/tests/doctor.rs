@@ -1,4 +1,9 @@
 //! `sandkeep doctor --self-test`: what it says holds does hold on this host, and what does not hold fails it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail like tests, and skips are told"
+)]
 
 #[path = "support/mod.rs"]
 mod support;

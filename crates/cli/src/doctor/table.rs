@@ -31,6 +31,9 @@ pub(super) fn text(report: &Report) -> String {
     if !report.exposed.hidden.is_empty() {
         row(&mut text, "hidden there", &report.exposed.hidden.join(" "));
     }
+    if !report.exposed.shown_in_dev.is_empty() {
+        row(&mut text, "in dev besides", &format!("{} (read-only)", report.exposed.shown_in_dev.join(" ")));
+    }
     remedies(&mut text, report);
     trials(&mut text, report);
     add(&mut text, format_args!("\nverdict: {}", report.verdict()));
@@ -101,6 +104,7 @@ mod tests {
         assert_eq!(text.matches("to mend it: delegate it").count(), 1, "{text}");
         assert!(text.contains("\nmemory, cpu: no delegation\n"), "{text}");
         assert!(text.contains("\nmemory            watched"), "{text}");
+        assert!(text.contains("\nin dev besides    /var/lib/dpkg (read-only)\n"), "{text}");
         assert!(text.contains("\nids: none\n  to mend it: get some\n"), "{text}");
         assert_eq!(text.lines().last().map(|line| line.starts_with("verdict: ready, but")), Some(true));
     }

@@ -27,6 +27,9 @@ NEEDS=(
     "test|cmd:debootstrap|debootstrap"
     "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"
     "v2|cmd:qemu-system-x86_64|qemu-system-x86"
+    "v2|cmd:cpio|cpio"
+    "v2|cmd:mke2fs|e2fsprogs"
+    "v2|cmd:strings|binutils"
     "bench|cmd:bwrap|bubblewrap"
     "bench|cmd:busybox|busybox-static"
 )

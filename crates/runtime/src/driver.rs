@@ -123,7 +123,7 @@ pub enum Event {
 }
 
 /// The facts of an end, before they are a verdict.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ended {
     /// What [`sandkeep_core::execution::conclude`] decides on.
     pub facts: EndFacts,

@@ -19,6 +19,11 @@ use rustix::process::{Gid, Uid, chdir};
 use crate::mount::{self, Access};
 pub use shown::Mount;
 
+mod packages;
+mod users;
+
+pub use packages::HOST_PACKAGES;
+
 /// Host paths that `Source::Host` shows, read-only. Those that are symlinks (merged /usr) stay symlinks.
 pub const HOST_TREES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Paths below them that are hidden: local configuration and sources are nobody's business.
@@ -182,7 +187,10 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
     let writable = make(&plan.staging, fs::File::open("."))?;
-    let places = places(plan)?;
+    let mut places = places(plan)?;
+    if plan.changes_host_trees() {
+        places.extend(packages::places()?);
+    }
     let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
@@ -233,6 +241,11 @@ fn furnish(plan: &Plan, taken: &Taken<'_>, places: &[(&'static Place, OwnedFd)])
 }
 
 impl Plan {
+    /// Whether the root inside changes what it sees of the host's trees.
+    fn changes_host_trees(&self) -> bool {
+        self.writable && matches!(self.source, Source::Host)
+    }
+
     fn needs_overlay(&self) -> bool {
         self.writable || matches!(self.source, Source::Directory { .. })
     }
@@ -252,7 +265,7 @@ impl<'a> Taken<'a> {
     fn from_host(plan: &'a Plan) -> Result<Self> {
         let device = |name: &&'static str| Ok((*name, mount::clone_tree(&format!("/dev/{name}"))?));
         let etc = |path: &&'static str| Ok((*path, mount::clone_tree(path)?, Path::new(path).is_dir()));
-        let from_etc = matches!(plan.source, Source::Host);
+        let from_etc = matches!(plan.source, Source::Host) && !plan.writable;
         let image = match &plan.source {
             Source::Host => None,
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
@@ -302,38 +315,22 @@ fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
     make_dir(&upper, 0o755)?;
     make_dir(&work, 0o700)?;
-    for below in OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir()) {
-        make_dir(&format!("{upper}/{below}"), 0o755)?;
-    }
+    packages::own_directories(&upper, path)?;
     Ok(mount::overlay(name, path, &upper, &work)?)
 }
 
-/// Directories of a host tree that belong to the root inside where it may change them; all else in it belongs to nobody.
-/// A directory that is in both layers shows the files of both and the owner of the upper.
-const OWN_DIRECTORIES: &[&str] = &[
-    "bin",
-    "sbin",
-    "lib",
-    "libexec",
-    "include",
-    "share",
-    "local",
-    "local/bin",
-    "local/sbin",
-    "local/lib",
-    "local/share",
-];
-
 /// Makes the writable places in the current directory, and a detached view of each.
 fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let from_host = matches!(plan.source, Source::Host);
-    let by_root = plan.writable && from_host;
-    let dev = Some(&DEV).filter(|_| !from_host);
+    let by_root = plan.changes_host_trees();
+    let dev = Some(&DEV).filter(|_| !matches!(plan.source, Source::Host));
     let all = dev.into_iter().chain(WRITABLE).chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
     all.map(|place| {
         make_dir(place.name, place.mode)?;
         if place.users && plan.chown {
             give(place.name, plan.owner)?;
+        }
+        if by_root {
+            packages::fill(place, place.name)?;
         }
         Ok((place, mount::clone_tree(place.name)?))
     })
@@ -356,9 +353,14 @@ fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;
+    } else {
+        users::name_the_user()?;
     }
-    write("/etc/hosts", &format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
-    write("/etc/hostname", &format!("{}\n", plan.hostname))?;
+    if plan.writable && !plan.chown && matches!(plan.source, Source::Directory { .. }) {
+        packages::with_one_id()?;
+    }
+    write("/etc/hosts", format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
+    write("/etc/hostname", format!("{}\n", plan.hostname))?;
     write("/etc/resolv.conf", "")?;
     for (path, tree, is_dir) in &taken.etc {
         if *is_dir {
@@ -440,7 +442,7 @@ fn make_dirs(path: &str) -> Result<()> {
     make(path, fs::DirBuilder::new().recursive(true).mode(0o755).create(path))
 }
 
-fn write(path: &str, text: &str) -> Result<()> {
+fn write(path: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let mut file = options.open(path);
@@ -448,7 +450,7 @@ fn write(path: &str, text: &str) -> Result<()> {
         // An image may have a link or anything else there; what is written is always a fresh plain file.
         file = fs::remove_file(path).and_then(|()| options.open(path));
     }
-    make(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
+    make(path, file.and_then(|mut file| file.write_all(content.as_ref())))
 }
 
 fn give(path: &str, (uid, gid): (u32, u32)) -> Result<()> {

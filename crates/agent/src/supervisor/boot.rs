@@ -12,7 +12,7 @@ use rustix::net::{
 use sandkeep_protocol::mux::Side;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
-use sandkeep_sandbox::cgroup::{Controllers, Domain, Group, GroupLimits, Layout, Pool};
+use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, Pool};
 use sandkeep_sandbox::idmap::{self, AGENT_ID, IdMap, USER_ID, Writer};
 use sandkeep_sandbox::mount::{self, Access};
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
@@ -38,10 +38,8 @@ pub(crate) struct Sandbox {
     pub(crate) limits: proto::SandboxLimits,
     pub(crate) ids: IdMap,
     pub(crate) slot: Slot,
-    /// Which limits the group holds.
-    pub(crate) controllers: Controllers,
-    /// Why there are no control groups, if there are none.
-    pub(crate) no_groups: Option<(String, String)>,
+    /// Which limits the group holds; why there is none, if there is none.
+    pub(crate) layout: Layout,
     pub(crate) landlock_abi: u32,
 }
 
@@ -117,11 +115,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         limits,
         ids,
         slot,
-        controllers: layout.controllers(),
-        no_groups: match layout {
-            Layout::None { cause, remedy } => Some((cause, remedy)),
-            Layout::V1(_) | Layout::V2(_) | Layout::Hybrid { .. } => None,
-        },
+        layout,
         landlock_abi: ready.landlock_abi,
     })
 }

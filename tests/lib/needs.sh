@@ -25,6 +25,7 @@ NEEDS=(
     "test|cmd:musl-gcc|musl-tools"
     "test|cmd:bwrap|bubblewrap"
     "test|cmd:debootstrap|debootstrap"
+    "test|cmd:npm|npm"
     "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"
     "v2|cmd:qemu-system-x86_64|qemu-system-x86"
     "v2|cmd:cpio|cpio"

@@ -7,7 +7,7 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash packages readme v2)
 QUICK=(compile unit)
 SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
 
@@ -78,6 +78,12 @@ suite_correctness() {
     return "$failed"
 }
 suite_crash() { target_as_personas crash root user; }
+
+# apt, dpkg, pip and npm in profile `dev`, for every persona; what is installed is made on the spot.
+suite_packages() {
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    "$ROOT/tests/packages/run" "$SANDKEEP"
+}
 
 # README.md word for word: on this host (with the guides), then in a minimal Debian of its own.
 suite_readme() {

@@ -44,6 +44,14 @@ pub fn skipped_without_groups(name: &str, why: &str) -> bool {
     !has_groups()
 }
 
+/// Whether a test goes without what only root can make.
+pub fn skipped_without_root(name: &str, why: &str) -> bool {
+    if !is_root() {
+        println!("SKIPPED {name} as {}: {why}", persona());
+    }
+    !is_root()
+}
+
 pub fn is_soak() -> bool {
     std::env::var_os("SANDKEEP_SOAK").is_some()
 }

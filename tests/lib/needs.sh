@@ -27,6 +27,8 @@ NEEDS=(
     "test|cmd:debootstrap|debootstrap"
     "test|cmd:npm|npm"
     "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"
+    "fresh|cmd:debootstrap|debootstrap"
+    "fresh|cmd:git|git"
     "v2|cmd:qemu-system-x86_64|qemu-system-x86"
     "v2|cmd:cpio|cpio"
     "v2|cmd:mke2fs|e2fsprogs"
@@ -90,6 +92,25 @@ rust_is_new_enough() {
     [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$RUST_MIN" "$have" | sort -V | head -n1)" = "$RUST_MIN" ]
 }
 
+# Debian has rustup from 13 on, Ubuntu from 24.04 on; before that it comes from its makers, into the home of whoever runs
+# this, checked against the sum that lies beside it.
+install_rustup() {
+    apt_install rustup 2>/dev/null && return 0
+    local from work
+    from=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
+    present cmd:curl && present file:/etc/ssl/certs/ca-certificates.crt || apt_install ca-certificates curl || return 1
+    say "installing rustup into ${CARGO_HOME:-${HOME:-/}/.cargo} from $from"
+    work=$(mktemp -d)
+    (
+        cd "$work"
+        curl -sSfL --retry 3 -o rustup-init "$from" && curl -sSfL --retry 3 -o sum "$from.sha256" &&
+            [ "$(cut -d' ' -f1 <sum)" = "$(sha256sum <rustup-init | cut -d' ' -f1)" ] && chmod 700 rustup-init &&
+            ./rustup-init -y -q --no-modify-path --profile minimal --default-toolchain none
+    ) || { rm -rf -- "$work"; return 1; }
+    rm -rf -- "$work"
+    PATH=$PATH:${CARGO_HOME:-${HOME:-/}/.cargo}/bin
+}
+
 # The stamp holds the rustup toolchain to use; empty means the default one.
 need_rust() {
     [ -d "${CARGO_HOME:-${HOME:-/}/.cargo}/bin" ] && PATH=$PATH:${CARGO_HOME:-${HOME:-/}/.cargo}/bin
@@ -99,7 +120,7 @@ need_rust() {
     if [ ! -f "$stamp" ]; then
         local toolchain=''
         if ! rust_is_new_enough; then
-            command -v rustup >/dev/null ||
+            command -v rustup >/dev/null || install_rustup ||
                 die "Rust $RUST_MIN or newer is missing: install rustup (https://rustup.rs), then run 'rustup toolchain install stable'"
             say "installing Rust stable through rustup"
             rustup toolchain install stable --profile minimal --component rustfmt --component clippy

@@ -93,22 +93,17 @@ rust_is_new_enough() {
 }
 
 # Debian has rustup from 13 on, Ubuntu from 24.04 on; before that it comes from its makers, into the home of whoever runs
-# this, checked against the sum that lies beside it.
+# this.
 install_rustup() {
     apt_install rustup 2>/dev/null && return 0
-    local from work
-    from=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
-    present cmd:curl && present file:/etc/ssl/certs/ca-certificates.crt || apt_install ca-certificates curl || return 1
-    say "installing rustup into ${CARGO_HOME:-${HOME:-/}/.cargo} from $from"
-    work=$(mktemp -d)
-    (
-        cd "$work"
-        curl -sSfL --retry 3 -o rustup-init "$from" && curl -sSfL --retry 3 -o sum "$from.sha256" &&
-            [ "$(cut -d' ' -f1 <sum)" = "$(sha256sum <rustup-init | cut -d' ' -f1)" ] && chmod 700 rustup-init &&
-            ./rustup-init -y -q --no-modify-path --profile minimal --default-toolchain none
-    ) || { rm -rf -- "$work"; return 1; }
-    rm -rf -- "$work"
+    local script failed=0
+    { present cmd:curl && present file:/etc/ssl/certs/ca-certificates.crt; } || apt_install ca-certificates curl || return 1
+    say "installing rustup from https://sh.rustup.rs into ${CARGO_HOME:-${HOME:-/}/.cargo}"
+    # Whole before any of it is run.
+    script=$(curl --proto '=https' --tlsv1.2 -sSf --retry 3 https://sh.rustup.rs) || return 1
+    sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none <<<"$script" || failed=1
     PATH=$PATH:${CARGO_HOME:-${HOME:-/}/.cargo}/bin
+    return "$failed"
 }
 
 # The stamp holds the rustup toolchain to use; empty means the default one.

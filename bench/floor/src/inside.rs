@@ -132,7 +132,9 @@ const TREES: [(&CStr, &CStr); 7] = [
 ];
 const DEVICES: [&CStr; 6] =
     [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
-const MASKED_FILES: [&CStr; 9] = [
+const MASKED_FILES: [&CStr; 11] = [
+    c"/proc/interrupts",
+    c"/proc/timer_stats",
     c"/proc/kcore",
     c"/proc/keys",
     c"/proc/latency_stats",
@@ -205,7 +207,9 @@ fn build_root(root: bool) {
     sys::set_attributes(c"/", libc::MOUNT_ATTR_RDONLY, false);
 }
 
+/// Through overlays, so that sockets and FIFOs in the host's trees are not the host's.
 fn host_trees() {
+    sys::mkdir(c".empty", 0o755);
     for (path, name) in TREES {
         let mut link = [0_u8; 256];
         // SAFETY: a terminated path; the last byte of the buffer stays NUL.
@@ -214,10 +218,12 @@ fn host_trees() {
             sys::symlink(CStr::from_bytes_until_nul(&link).expect("NUL at the end"), name);
         } else if sys::exists(path) {
             sys::mkdir(name, 0o755);
-            sys::bind(path, name, Some(READ_ONLY));
+            let layers = format!("lowerdir={}:.empty,userxattr", path.to_str().expect("ASCII"));
+            let layers = CString::new(layers).expect("no NUL");
+            let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_RDONLY;
+            sys::mount(c"overlay", name, c"overlay", flags, &layers);
         }
     }
-    sys::mkdir(c".empty", 0o755);
     for hidden in [c"usr/local/etc", c"usr/src"] {
         if sys::exists(hidden) {
             sys::bind(c".empty", hidden, Some(READ_ONLY));
@@ -252,6 +258,10 @@ fn writable(root: bool) {
         sys::bind(backing, target, Some(NOSUID_NODEV));
     }
     sys::detach(c"/.data");
+    // Where the agent lays code and events.
+    sys::mkdir(c"/run/sandkeep", 0o755);
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    sys::mount(c"tmpfs", c"/run/sandkeep", c"tmpfs", flags, c"size=67108864,nr_inodes=4096,mode=755");
 }
 
 fn masked_proc(proc: i32) {

@@ -6,6 +6,9 @@
 //! enforces. Where there is a kept layer ([`Kept`]), that one backs the places that are worth keeping. The caller is
 //! the sandbox's first process, already in its namespaces, with authority over them.
 
+mod image;
+mod shown;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -15,6 +18,12 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::mount::{self, Access};
+pub use shown::Mount;
+
+mod packages;
+mod users;
+
+pub use packages::HOST_PACKAGES;
 
 /// Host paths that `Source::Host` shows, read-only. Those that are symlinks (merged /usr) stay symlinks.
 pub const HOST_TREES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -79,6 +88,8 @@ const TEMPORARY: &[Place] = &[
 /// What can be written in every sandbox.
 const WRITABLE: &[Place] =
     &[place_of("home", "/home/user", 0o700, true), place_of("workspace", "/workspace", 0o755, true)];
+/// In an image's place: what it has there itself is not shown. Comes before what is mounted in it.
+const DEV: Place = place_of("dev", "/dev", 0o755, false);
 /// What the root inside can write besides, where programs are the host's and may be changed.
 const WRITABLE_BY_ROOT: &[Place] = &[
     place_of("etc", "/etc", 0o755, false),
@@ -137,19 +148,6 @@ pub enum Source {
     },
 }
 
-/// A host tree shown inside.
-#[derive(Debug)]
-pub struct Mount {
-    /// Absolute host path.
-    pub source: String,
-    /// Absolute path inside.
-    pub target: String,
-    /// Read-only unless granted.
-    pub access: Access,
-    /// The same tree with ids translated, where root prepared it.
-    pub tree: Option<OwnedFd>,
-}
-
 /// A root that could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -164,6 +162,25 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Something of the host cannot be shown: it is not what it was, or never was something to show.
+    #[error("{path} cannot be shown: {why}")]
+    Source {
+        /// Its path on the host.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be shown at a place of the sandbox.
+    #[error("{path} is no place for a mount: {why}")]
+    Target {
+        /// The path inside.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be built on a directory that should be the root.
+    #[error("no sandbox can be built on it")]
+    Image(#[source] Box<Error>),
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -183,7 +200,7 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::tmpfs(&plan.staging, plan.temporary_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
     let writable = make(&plan.staging, fs::File::open("."))?;
-    let mut places = places(plan, TEMPORARY.iter())?;
+    let mut places = places(plan, plan.temporary())?;
     let mut workings = None;
     if plan.needs_overlay() {
         workings = Some(mount::clone_tree(".")?);
@@ -196,47 +213,76 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
         }
     }
     places.extend(self::places(plan, plan.lasting())?);
+    if plan.changes_host_trees() {
+        places.extend(packages::places()?);
+    }
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
     if let Some(workings) = &workings {
         make_dir(".data", 0o755)?;
         mount::attach_as_is(workings, ".data")?;
     }
-    match &plan.source {
-        Source::Host => host_root(plan)?,
-        Source::Directory { .. } => directory_root(&taken)?,
+    let built = match &taken.image {
+        None => host_root(plan),
+        Some(tree) => image::lay(tree, plan),
+    };
+    let furnished = built.and_then(|()| furnish(plan, &taken, &places));
+    furnished.map_err(|error| if taken.image.is_some() { error.of_image() } else { error })?;
+    if !plan.writable {
+        mount::seal("/")?;
+        if taken.image.is_some() {
+            mount::seal(DEV.target)?;
+        }
     }
+    Ok(writable.into())
+}
+
+impl Error {
+    /// The same error where it is the image's fault, as far as can be told.
+    fn of_image(self) -> Self {
+        match self {
+            Self::Mount(_) | Self::Make { .. } => Self::Image(Box::new(self)),
+            Self::Source { .. } | Self::Target { .. } | Self::Image(_) => self,
+        }
+    }
+}
+
+/// Moves into the root in the current directory, and puts in place what every sandbox has.
+fn furnish(plan: &Plan, taken: &Taken<'_>, places: &[(&'static Place, OwnedFd)]) -> Result<()> {
     mount::pivot_here()?;
     make_dirs("/dev")?;
-    for (place, tree) in &places {
+    for (place, tree) in places {
         make_dirs(place.target)?;
         mount::attach_as_is(tree, place.target)?;
     }
     make_dirs(AGENT_FILES)?;
     mount::tmpfs(AGENT_FILES, AGENT_FILES_BYTES, AGENT_FILES_INODES, 0o755)?;
-    etc(plan, &taken)?;
-    devices(plan, &taken)?;
+    etc(plan, taken)?;
+    devices(taken)?;
+    shown::place(&taken.mounts)?;
     processes(&taken.proc)?;
-    for (entry, tree, is_dir) in &taken.mounts {
-        show(entry, tree, *is_dir)?;
-    }
-    if matches!(plan.source, Source::Host) {
-        tidy(plan)?;
-    }
-    if !plan.writable {
-        mount::seal("/")?;
-    }
-    Ok(writable.into())
+    if taken.image.is_some() { Ok(()) } else { tidy(plan) }
 }
 
 impl Plan {
+    /// Whether the root inside changes what it sees of the host's trees.
+    fn changes_host_trees(&self) -> bool {
+        self.writable && matches!(self.source, Source::Host)
+    }
+
     fn needs_overlay(&self) -> bool {
         self.writable || matches!(self.source, Source::Directory { .. })
     }
 
+    /// Places that never are kept.
+    fn temporary(&self) -> impl Iterator<Item = &'static Place> {
+        let dev = Some(&DEV).filter(|_| !matches!(self.source, Source::Host));
+        dev.into_iter().chain(TEMPORARY)
+    }
+
     /// Places that are kept where anything is.
     fn lasting(&self) -> impl Iterator<Item = &'static Place> {
-        let by_root = self.writable && matches!(self.source, Source::Host);
+        let by_root = self.changes_host_trees();
         WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(move |_| by_root))
     }
 }
@@ -245,7 +291,7 @@ impl Plan {
 struct Taken<'a> {
     devices: Vec<(&'static str, OwnedFd)>,
     etc: Vec<(&'static str, OwnedFd, bool)>,
-    mounts: Vec<(&'a Mount, OwnedFd, bool)>,
+    mounts: Vec<shown::Taken<'a>>,
     /// The image, for sources that are one.
     image: Option<OwnedFd>,
     kept: Option<OwnedFd>,
@@ -256,16 +302,7 @@ impl<'a> Taken<'a> {
     fn from_host(plan: &'a Plan) -> Result<Self> {
         let device = |name: &&'static str| Ok((*name, mount::clone_tree(&format!("/dev/{name}"))?));
         let etc = |path: &&'static str| Ok((*path, mount::clone_tree(path)?, Path::new(path).is_dir()));
-        let shown = |entry: &'a Mount| {
-            let tree = match &entry.tree {
-                Some(tree) => make(&entry.source, tree.try_clone())?,
-                None => mount::clone_tree(&entry.source)?,
-            };
-            // Asked of the tree: its path may lead through directories that we cannot enter as who we are now.
-            let is_dir = make(&entry.source, is_directory(&tree))?;
-            Ok((entry, tree, is_dir))
-        };
-        let from_etc = matches!(plan.source, Source::Host);
+        let from_etc = matches!(plan.source, Source::Host) && !plan.writable;
         let image = match &plan.source {
             Source::Host => None,
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
@@ -285,7 +322,7 @@ impl<'a> Taken<'a> {
                 .filter(|path| from_etc && Path::new(path).exists())
                 .map(etc)
                 .collect::<Result<_>>()?,
-            mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
+            mounts: shown::take(&plan.mounts)?,
             image,
             kept,
             proc: mount::proc()?,
@@ -324,47 +361,20 @@ fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
         return Ok(mount::overlay_read_only(name, &[path, ".empty"])?);
     }
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
-    let own = OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir());
-    own_dir(&upper, 0o755, |fresh| {
-        own.into_iter().try_for_each(|below| ensure_dir(&format!("{fresh}/{below}"), 0o755))
-    })?;
+    own_dir(&upper, 0o755, |fresh| packages::own_directories(fresh, path))?;
     own_dir(&work, 0o700, |_| Ok(()))?;
     Ok(mount::overlay(name, path, &upper, &work)?)
-}
-
-/// Directories of a host tree that belong to the root inside where it may change them; all else in it belongs to nobody.
-/// A directory that is in both layers shows the files of both and the owner of the upper.
-const OWN_DIRECTORIES: &[&str] = &[
-    "bin",
-    "sbin",
-    "lib",
-    "libexec",
-    "include",
-    "share",
-    "local",
-    "local/bin",
-    "local/sbin",
-    "local/lib",
-    "local/share",
-];
-
-/// Lays an overlay over the image and makes it the current directory.
-fn directory_root(taken: &Taken<'_>) -> Result<()> {
-    make_dir(".lower", 0o755)?;
-    let image = taken.image.as_ref().expect("taken for every directory");
-    mount::attach(image, ".lower", Access::ReadOnly)?;
-    own_dir(".data/upper", 0o755, |_| Ok(()))?;
-    own_dir(".data/work", 0o700, |_| Ok(()))?;
-    make_dir(".root", 0o755)?;
-    mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
-    enter(".root")
 }
 
 /// Makes the writable places `all` in the current directory, and a detached view of each.
 fn places(plan: &Plan, all: impl Iterator<Item = &'static Place>) -> Result<Vec<(&'static Place, OwnedFd)>> {
     all.map(|place| {
-        let given = |fresh: &str| if place.users && plan.chown { give(fresh, plan.owner) } else { Ok(()) };
-        own_dir(place.name, place.mode, given)?;
+        own_dir(place.name, place.mode, |fresh| {
+            if place.users && plan.chown {
+                give(fresh, plan.owner)?;
+            }
+            if plan.changes_host_trees() { packages::fill(place, fresh) } else { Ok(()) }
+        })?;
         Ok((place, mount::clone_tree(place.name)?))
     })
     .collect()
@@ -378,17 +388,14 @@ fn own_dir(path: &str, mode: u32, finish: impl FnOnce(&str) -> Result<()>) -> Re
         return Ok(());
     }
     let fresh = format!("{path}.new");
-    ensure_dir(&fresh, mode)?;
+    // Of one who was interrupted here; no code has seen it.
+    match fs::remove_dir_all(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => make(&fresh, Err(error))?,
+        _ => {}
+    }
+    make_dir(&fresh, mode)?;
     finish(&fresh)?;
     make(path, fs::rename(&fresh, path))
-}
-
-/// Makes a directory that only we know, unless we did so before we were interrupted.
-fn ensure_dir(path: &str, mode: u32) -> Result<()> {
-    match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => make(path, made),
-    }
 }
 
 /// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
@@ -407,9 +414,14 @@ fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;
+    } else {
+        users::name_the_user()?;
     }
-    write("/etc/hosts", &format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
-    write("/etc/hostname", &format!("{}\n", plan.hostname))?;
+    if plan.writable && !plan.chown && matches!(plan.source, Source::Directory { .. }) {
+        packages::with_one_id()?;
+    }
+    write("/etc/hosts", format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
+    write("/etc/hostname", format!("{}\n", plan.hostname))?;
     write("/etc/resolv.conf", "")?;
     for (path, tree, is_dir) in &taken.etc {
         if *is_dir {
@@ -427,8 +439,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
 
-fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
-    let from_image = matches!(plan.source, Source::Directory { .. });
+fn devices(taken: &Taken<'_>) -> Result<()> {
     for (name, tree) in &taken.devices {
         let target = format!("/dev/{name}");
         write(&target, "")?;
@@ -436,14 +447,14 @@ fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     }
     for (name, to) in DEV_LINKS {
         let path = format!("/dev/{name}");
-        if from_image {
-            let _absent = fs::remove_file(&path);
-        }
         make(&path, symlink(to, &path))?;
     }
     make_dirs("/dev/pts")?;
-    Ok(mount::devpts("/dev/pts")?)
+    Ok(mount::devpts("/dev/pts", MOST_TERMINALS)?)
 }
+
+/// More than people and their programs open; all sandboxes and the host share some thousands.
+const MOST_TERMINALS: u32 = 256;
 
 /// A fresh /proc for an execution's own PID namespace, over the sandbox's.
 ///
@@ -478,22 +489,6 @@ fn if_there(result: mount::Result<()>) -> Result<()> {
     }
 }
 
-fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
-    let target = entry.target.as_str();
-    if is_dir {
-        make_dirs(target)?;
-    } else {
-        make_dirs(Path::new(target).parent().and_then(Path::to_str).unwrap_or("/"))?;
-        write(target, "")?;
-    }
-    Ok(mount::attach(tree, target, entry.access)?)
-}
-
-fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
-    let stat = rustix::fs::fstat(tree)?;
-    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
-}
-
 fn enter(path: &str) -> Result<()> {
     make(path, chdir(path).map_err(Into::into))
 }
@@ -508,7 +503,7 @@ fn make_dirs(path: &str) -> Result<()> {
     make(path, fs::DirBuilder::new().recursive(true).mode(0o755).create(path))
 }
 
-fn write(path: &str, text: &str) -> Result<()> {
+fn write(path: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let mut file = options.open(path);
@@ -516,7 +511,7 @@ fn write(path: &str, text: &str) -> Result<()> {
         // An image may have a link or anything else there; what is written is always a fresh plain file.
         file = fs::remove_file(path).and_then(|()| options.open(path));
     }
-    make(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
+    make(path, file.and_then(|mut file| file.write_all(content.as_ref())))
 }
 
 fn give(path: &str, (uid, gid): (u32, u32)) -> Result<()> {

@@ -1,6 +1,6 @@
 //! User namespaces that exist to carry a mapping: for ids of mounts, and for code that may be root inside.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,7 +20,7 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let holder = match process::fork(Namespaces::USER, None)? {
         Fork::Child => {
-            process::keep_only(&read);
+            process::close_all_but(0, &[read.as_fd()]);
             let _end = rustix::io::read(&read, &mut [0; 1]);
             process::exit_now(0)
         }
@@ -52,14 +52,4 @@ pub fn open(pid: Pid) -> io::Result<OwnedFd> {
 pub fn enter(userns: impl AsFd) -> io::Result<()> {
     let kind = Some(rustix::thread::LinkNameSpaceType::User);
     Ok(rustix::thread::move_into_link_name_space(userns.as_fd(), kind)?)
-}
-
-/// Host ids of the owner of `path`.
-///
-/// # Errors
-/// `ENOENT` and the like.
-pub fn owner(path: &str) -> io::Result<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let meta = fs::metadata(path)?;
-    Ok((meta.uid(), meta.gid()))
 }

@@ -172,7 +172,7 @@ impl DiskWatch {
         let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         match process::fork(Namespaces::NONE, None)? {
             Fork::Child => {
-                process::keep_from(0, &mut [self.files.as_fd(), self.ids.as_fd(), theirs.as_fd()]);
+                process::close_all_but(0, &[self.files.as_fd(), self.ids.as_fd(), theirs.as_fd()]);
                 let _told = rustix::io::write(&theirs, &encode(self.measure()));
                 process::exit_now(0)
             }
@@ -304,7 +304,7 @@ impl Supervisor {
     fn alive(&self) -> Alive {
         let living = self.executions.values().filter(|execution| !execution.is_ended());
         let oldest_us = living.map(|execution| execution.begun_us).min();
-        Alive { any: oldest_us.is_some() || self.proxied.has_processes(), oldest_us }
+        Alive { any: oldest_us.is_some() || self.proxied.has_calls(), oldest_us }
     }
 
     /// Who of them wrote too much cannot be told: all of them share the layer.
@@ -312,7 +312,6 @@ impl Supervisor {
         for execution in self.executions.values_mut() {
             execution.kill(Killed::Limit(limit));
         }
-        self.proxied.kill();
         if let Some(disk) = self.sandbox.as_mut().and_then(|sandbox| sandbox.disk_watch.as_mut()) {
             disk.killed_us = clock::boot_us();
         }

@@ -11,7 +11,7 @@ use sandkeep_sandbox::cgroup::Layout;
 use sandkeep_sandbox::ext4::{TOOL_DIRECTORIES, TOOLS};
 use sandkeep_sandbox::fence;
 use sandkeep_sandbox::idmap::{self, RANGE};
-use sandkeep_sandbox::root::{HOST_ETC, HOST_HIDDEN, HOST_TREES};
+use sandkeep_sandbox::root::{HOST_ETC, HOST_HIDDEN, HOST_PACKAGES, HOST_TREES};
 
 use super::ID_BASE;
 
@@ -46,6 +46,8 @@ pub struct Exposed {
     pub shown: Vec<String>,
     /// Hidden below those.
     pub hidden: Vec<String>,
+    /// Shown besides in profile `dev`.
+    pub shown_in_dev: Vec<String>,
 }
 
 /// Everything that sandboxes rest on here. `booted` says that one was just made: no guess about what might forbid
@@ -71,7 +73,11 @@ pub fn exposed() -> Exposed {
         let there = paths.iter().filter(|path| fs::symlink_metadata(path).is_ok());
         there.map(|path| (*path).to_owned()).collect::<Vec<_>>()
     };
-    Exposed { shown: [there(HOST_TREES), there(HOST_ETC)].concat(), hidden: there(HOST_HIDDEN) }
+    Exposed {
+        shown: [there(HOST_TREES), there(HOST_ETC)].concat(),
+        hidden: there(HOST_HIDDEN),
+        shown_in_dev: there(HOST_PACKAGES),
+    }
 }
 
 fn good(subject: &'static str, found: impl Into<String>) -> Finding {

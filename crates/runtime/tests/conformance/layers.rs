@@ -11,7 +11,7 @@ use sandkeep_core::execution::{ExecutionState, Language};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{ExecutionSpec, Layer, SandboxSpec, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, User};
 use sandkeep_runtime::{Driver, Sandbox};
 
 use crate::support::{command, fresh, run, sandbox_spec, script, shell, until_output};
@@ -220,7 +220,7 @@ pub async fn it_is_removed_whole(driver: &dyn Driver) {
     let mut place = Place::dev();
     let sandbox = place.start(driver).await;
     // Where it is watched, what is too deep to be measured is ended; that it can be removed is a test of its own.
-    let levels = if sandbox.enforcement().inodes == Level::Kernel { 900 } else { 400 };
+    let levels = if sandbox.enforcement().inodes == Level::Kernel { 700 } else { 400 };
     let hostile = "import os\nfor n in range(LEVELS):\n    os.mkdir('d')\n    os.chdir('d')\n\
                    open('\\n\\x1b[2J', 'w').close()\nos.chdir('/workspace')\n\
                    os.makedirs('closed/inner')\nos.symlink('/', 'closed/link')\nos.mkfifo('closed/fifo')\n\
@@ -279,4 +279,43 @@ pub async fn nobody_else_can_enter_it(driver: &dyn Driver) {
         assert!(mode & 0o077 == 0 || name == "holder", "{}: {mode:o}", name.display());
     }
     place.remove(driver).await;
+}
+
+pub async fn a_link_in_a_kept_layer_leads_nowhere(driver: &dyn Driver) {
+    let outside = tempfile::Builder::new().prefix("sandkeep-outside").tempdir_in("/tmp").unwrap();
+    fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let root = busybox_root();
+    let mut place = Place::dev();
+    place.spec.root = Root::Directory(root.path().to_str().unwrap().to_owned());
+    let sandbox = place.start(driver).await;
+    let links = format!(
+        "for d in home workspace tmp run usr; do mv /$d /was-$d; ln -s {0} /$d; done; rm -r /etc; ln -s {0} /etc; ls -l /",
+        outside.path().display()
+    );
+    run(sandbox.as_ref(), &as_root(command(&["/bin/busybox", "sh", "-c", &links]))).await;
+    sandbox.stop().await;
+    for _ in 0..2 {
+        let sandbox = place.start(driver).await;
+        let look = "set -e; echo kept > /home/user/file; test -d /etc; test ! -L /home; cat /home/user/file";
+        let heard = run(sandbox.as_ref(), &command(&["/bin/busybox", "sh", "-c", look])).await;
+        assert_eq!(heard.assert_succeeded().out(), "kept\n", "{}", heard.err());
+        sandbox.stop().await;
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made on the host");
+    }
+    place.remove(driver).await;
+}
+
+/// A root file system of one program.
+fn busybox_root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for directory in ["bin", "etc", "usr"] {
+        fs::create_dir(root.path().join(directory)).unwrap();
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    fs::copy(busybox.expect("busybox-static is installed"), root.path().join("bin/busybox")).unwrap();
+    for applet in ["sh", "ls", "ln", "mv", "rm", "cat", "test"] {
+        symlink("busybox", root.path().join("bin").join(applet)).unwrap();
+    }
+    root
 }

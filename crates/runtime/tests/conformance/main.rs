@@ -13,6 +13,7 @@ mod ending;
 mod files;
 mod identity;
 mod layers;
+mod shortage;
 mod speaking;
 #[path = "../support/mod.rs"]
 mod support;
@@ -66,6 +67,7 @@ macro_rules! every_case {
             speaking::too_much_output_can_end_it,
             speaking::the_environment_starts_from_zero,
             speaking::the_working_directory_is_as_asked,
+            speaking::a_working_directory_never_leads_out,
             speaking::a_handler_hands_its_result_back,
             identity::the_same_id_runs_once,
             identity::two_listeners_hear_the_same,
@@ -87,6 +89,10 @@ macro_rules! every_case {
             layers::it_is_removed_whole,
             layers::what_is_no_layer_is_refused_and_left_alone,
             layers::nobody_else_can_enter_it,
+            layers::a_link_in_a_kept_layer_leads_nowhere,
+            shortage::without_descriptors_a_start_is_refused,
+            shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
+            shortage::nothing_stays_of_many_executions,
         );
     };
 }

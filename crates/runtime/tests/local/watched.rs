@@ -131,7 +131,7 @@ fn files_of_other_ids_are_refused() {
             spec.profile = Profile::Dev;
         } else {
             let source = parent.path().to_str().unwrap().to_owned();
-            spec.mounts = vec![Mount { source, target: "/shown".to_owned(), writable: false }];
+            spec.mounts = vec![Mount { source, target: "/shown".parse().unwrap(), writable: false }];
         }
         let problem = driver.create(&spec).await.map(drop).unwrap_err();
         assert_eq!(problem.code, ErrorCode::LayerUnusable, "{problem}");

@@ -271,7 +271,7 @@ pub(super) fn hand_down(dir: &Dir, controllers: Controllers) -> Result<(), Error
 }
 
 /// Writes a number where it differs from what is set; returns whether it wrote.
-fn set_number(dir: &Dir, file: &str, value: Option<u64>, unlimited: &str) -> Result<bool, Error> {
+fn set_number(dir: &Dir, file: &'static str, value: Option<u64>, unlimited: &str) -> Result<bool, Error> {
     if dir.read_number(file)? == value {
         return Ok(false);
     }

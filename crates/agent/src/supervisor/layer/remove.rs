@@ -49,7 +49,7 @@ pub(crate) fn remove(directory: &str) -> Result<(), Problem> {
 fn clear(ids: &OwnedFd, files: &File, lock: &File) -> Result<(), Errno> {
     let child = match process::fork(Namespaces::NONE, None)? {
         Fork::Child => {
-            process::keep_from(0, &mut [ids.as_fd(), files.as_fd(), lock.as_fd()]);
+            process::close_all_but(0, &[ids.as_fd(), files.as_fd(), lock.as_fd()]);
             let cleared = userns::enter(ids)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
                 .and_then(|()| tree::clear(files));

@@ -1,0 +1,36 @@
+//! The lock that proves a single server on a data directory.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, Result};
+
+/// Held while the store is open. The descriptor is close-on-exec (Rust opens every file so), so no child inherits the
+/// lock; the kernel takes it away with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Makes the directory (0700) where it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Directory`].
+    pub(crate) fn take(directory: &Path) -> Result<Self> {
+        let failed = |source| Error::Directory { path: directory.to_owned(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let path = directory.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { path: directory.to_owned() }),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+}

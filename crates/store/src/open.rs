@@ -1,0 +1,173 @@
+//! Where a store is, and opening it.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::lock::DirectoryLock;
+use crate::migrate;
+use crate::wake::{Bells, Channel, Wakeups};
+use crate::writer::{Durability, Running, Tx, Writer};
+
+/// Which database.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// SQLite in this directory, which is made (0700) where it is missing.
+    Directory(PathBuf),
+    /// PostgreSQL.
+    Postgres(Box<PgConnectOptions>),
+}
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which database.
+    pub place: Place,
+    /// Connections for reads, 1 or more.
+    pub readers: u32,
+}
+
+/// Connections for reads unless asked otherwise: SQLite's readers are threads, and two processors do not read faster
+/// with more than a few.
+pub const DEFAULT_READERS: u32 = 4;
+/// How long a read waits for a connection before it is an error.
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process that has the file, such as a backup.
+const BUSY_FOR: Duration = Duration::from_secs(5);
+
+impl Place {
+    /// The place that a URL names: `postgres://…` or `postgresql://…`.
+    ///
+    /// # Errors
+    /// [`Error::Database`]: it is not such a URL.
+    pub fn postgres(url: &str) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url).map_err(Error::database("read the database URL"))?;
+        Ok(Self::Postgres(Box::new(options.application_name("sandkeep"))))
+    }
+
+    /// The file of a data directory.
+    #[must_use]
+    pub fn file(directory: &Path) -> PathBuf {
+        directory.join("sandkeep.db")
+    }
+
+    pub(crate) async fn connect_writer(&self) -> Result<Connection> {
+        let failed = Error::database("connect");
+        match self {
+            Self::Directory(directory) => {
+                let options = sqlite_options(directory).create_if_missing(true);
+                SqliteConnection::connect_with(&options).await.map(Connection::Sqlite).map_err(failed)
+            }
+            Self::Postgres(options) => {
+                PgConnection::connect_with(options).await.map(Connection::Postgres).map_err(failed)
+            }
+        }
+    }
+}
+
+fn sqlite_options(directory: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(Place::file(directory))
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_FOR)
+}
+
+#[derive(Debug)]
+enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Readers {
+    async fn open(options: &Options) -> Result<Self> {
+        let failed = Error::database("connect a reader");
+        match &options.place {
+            Place::Directory(directory) => {
+                let pool =
+                    SqlitePoolOptions::new().max_connections(options.readers).acquire_timeout(ACQUIRE_WITHIN);
+                let how = sqlite_options(directory).read_only(true);
+                pool.connect_with(how).await.map(Self::Sqlite).map_err(failed)
+            }
+            Place::Postgres(how) => {
+                let pool =
+                    PgPoolOptions::new().max_connections(options.readers).acquire_timeout(ACQUIRE_WITHIN);
+                pool.connect_with(how.as_ref().clone()).await.map(Self::Postgres).map_err(failed)
+            }
+        }
+    }
+}
+
+/// The store. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: Writer,
+    readers: Arc<Readers>,
+    bells: Arc<Bells>,
+}
+
+impl Store {
+    /// Opens the store, made anew or migrated forward as needed. `now_us` stands in the books as the time of migration.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::SchemaNewer`], [`Error::Directory`], [`Error::Database`].
+    pub async fn open(options: &Options, now_us: i64) -> Result<Self> {
+        let lock = match &options.place {
+            Place::Directory(directory) => Some(DirectoryLock::take(directory)?),
+            Place::Postgres(_) => None,
+        };
+        let mut connection = options.place.connect_writer().await?;
+        migrate::forward(&mut connection, &options.place, now_us).await?;
+        let readers = Arc::new(Readers::open(options).await?);
+        let bells = Arc::new(Bells::default());
+        let writer = Writer::start(connection, options.place.clone(), Arc::clone(&bells), lock);
+        Ok(Self { writer, readers, bells })
+    }
+
+    /// Runs `operation` on `input` in the next group of writes; its answer comes after the commit. It may be called
+    /// several times, each time from the start. A caller who leaves stops nothing.
+    ///
+    /// # Errors
+    /// What the operation said; [`Error::Overloaded`], [`Error::NotCommitted`], [`Error::Closed`].
+    pub async fn write<A, T>(
+        &self,
+        durability: Durability,
+        input: A,
+        operation: impl for<'t> Fn(&'t mut Tx, &'t A) -> Running<'t, T> + Send + Sync + 'static,
+    ) -> Result<T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.writer.write(durability, input, operation).await
+    }
+
+    /// A connection for reading, which sees all that was answered as written.
+    ///
+    /// # Errors
+    /// [`Error::Database`]: none was free within five seconds, or the database is gone.
+    pub async fn reader(&self) -> Result<Connection> {
+        let failed = Error::database("take a reader");
+        match self.readers.as_ref() {
+            Readers::Sqlite(pool) => pool.acquire().await.map(Connection::SqliteReader).map_err(failed),
+            Readers::Postgres(pool) => pool.acquire().await.map(Connection::PostgresReader).map_err(failed),
+        }
+    }
+
+    /// Wake-ups of `channel` from now on.
+    #[must_use]
+    pub fn wakeups(&self, channel: Channel) -> Wakeups {
+        self.bells.listen(channel)
+    }
+}

@@ -1,0 +1,100 @@
+//! Operations that are committed together.
+
+use super::operation::Pending;
+use super::{Durability, Tx};
+use crate::error::{Error, Result};
+
+/// Some operations, and what became of them.
+pub(super) struct Group {
+    operations: Vec<Box<dyn Pending>>,
+}
+
+impl Group {
+    pub(super) fn new(operations: Vec<Box<dyn Pending>>) -> Self {
+        Self { operations }
+    }
+
+    /// Runs all in one transaction and commits it. An operation that fails is rolled back alone.
+    ///
+    /// # Errors
+    /// The transaction is not there: nothing was changed, or (a commit whose answer was lost) it is unknown.
+    pub(super) async fn run(&mut self, tx: &mut Tx) -> Result<()> {
+        begin(tx, self.durability()).await?;
+        match self.run_each(tx).await {
+            Ok(()) => tx.run("commit", "COMMIT").await,
+            Err(error) => {
+                // If this fails too, the connection is gone and with it the transaction.
+                let _gone = tx.run("roll back", "ROLLBACK").await;
+                Err(error)
+            }
+        }
+    }
+
+    fn durability(&self) -> Durability {
+        self.operations.iter().map(|operation| operation.durability()).max().unwrap_or(Durability::Durable)
+    }
+
+    async fn run_each(&mut self, tx: &mut Tx) -> Result<()> {
+        for operation in &mut self.operations {
+            tx.run("savepoint", "SAVEPOINT operation").await?;
+            let wakeups = tx.wakeups.len();
+            match operation.run(tx).await {
+                Ok(()) => tx.run("release", "RELEASE SAVEPOINT operation").await?,
+                // What concerns all of them: the group is run again, or fails as a whole.
+                Err(error) if error.may_be_repeated() || error.is_of_connection() => return Err(error),
+                Err(error) => {
+                    tx.wakeups.truncate(wakeups);
+                    tx.run("undo", "ROLLBACK TO SAVEPOINT operation").await?;
+                    tx.run("release", "RELEASE SAVEPOINT operation").await?;
+                    operation.refuse(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every operation's caller what became of it.
+    pub(super) fn answer(self) {
+        for operation in self.operations {
+            operation.answer();
+        }
+    }
+
+    /// Tells every caller that nothing was committed.
+    pub(super) fn fail(mut self, error: &Error) {
+        for operation in &mut self.operations {
+            operation.refuse(Error::NotCommitted { why: chain(error) });
+        }
+        self.answer();
+    }
+}
+
+/// Opens a transaction of the given class.
+async fn begin(tx: &mut Tx, durability: Durability) -> Result<()> {
+    if tx.is_postgres() {
+        tx.run("begin", "BEGIN").await?;
+        return match durability {
+            Durability::Durable => Ok(()),
+            Durability::Relaxed => tx.run("relax", "SET LOCAL synchronous_commit TO off").await,
+        };
+    }
+    // Between transactions, where SQLite takes it.
+    let class = match durability {
+        Durability::Durable => "PRAGMA synchronous = FULL",
+        Durability::Relaxed => "PRAGMA synchronous = NORMAL",
+    };
+    tx.run("choose durability", class).await?;
+    tx.run("begin", "BEGIN IMMEDIATE").await
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

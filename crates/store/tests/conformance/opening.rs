@@ -1,0 +1,54 @@
+//! Opening: one process per directory, what was answered is there again.
+
+use sandkeep_store::{Error, Store, projects};
+
+use crate::{Bed, NOW, durably, project_id};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_store_on_a_directory_is_refused_until_the_first_is_gone() {
+    let bed = Bed::sqlite().await;
+    let refused = Store::open(&bed.options, NOW).await.unwrap_err();
+    assert!(matches!(refused, Error::InUse { .. }), "{refused}");
+    durably!(bed.store, project_id(), |tx, id| projects::create(tx, *id, "kept", NOW)).unwrap();
+    let Bed { store, options, _directory, .. } = bed;
+    drop(store);
+    // The writer's task ends when it sees that nobody can write any more.
+    let again = loop {
+        match Store::open(&options, NOW).await {
+            Err(Error::InUse { .. }) => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    };
+    let mut reader = again.reader().await.unwrap();
+    assert!(projects::named(&mut reader, "kept").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_down_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bed = Bed::sqlite().await;
+    let sandkeep_store::Place::Directory(directory) = &bed.options.place else {
+        unreachable!("it is SQLite")
+    };
+    let mode = directory.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_cannot_be_made_is_named() {
+    let place = sandkeep_store::Place::Directory("/proc/no/such/place".into());
+    let refused = Store::open(&sandkeep_store::Options { place, readers: 1 }, NOW).await.unwrap_err();
+    assert!(refused.to_string().contains("/proc/no/such/place"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_at_once_migrate_once() {
+    let Some(bed) = Bed::postgres("servers_that_start_at_once_migrate_once").await else { return };
+    let Some(url) = crate::postgres::fresh_database("empty").await else { return };
+    let place = sandkeep_store::Place::postgres(&url).unwrap();
+    let options = sandkeep_store::Options { place, ..bed.options };
+    let opened = futures_util::future::join_all((0..8).map(|_| Store::open(&options, NOW))).await;
+    for store in opened {
+        store.unwrap();
+    }
+}

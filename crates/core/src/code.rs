@@ -77,6 +77,19 @@ codes! {
     EventNotJson = "event_not_json",
     EnvInvalid = "env_invalid",
     ConfigInvalid = "config_invalid",
+    // What came over HTTP.
+    InvalidBody = "invalid_body",
+    InvalidQuery = "invalid_query",
+    BodyTooLarge = "body_too_large",
+    UnsupportedMediaType = "unsupported_media_type",
+    NoSuchRoute = "no_such_route",
+    MethodNotAllowed = "method_not_allowed",
+    RequestTimeout = "request_timeout",
+    AnswerTimeout = "answer_timeout",
+    OriginRefused = "origin_refused",
+    // Where a server would listen.
+    ListenerUnusable = "listener_unusable",
+    TlsUnusable = "tls_unusable",
     // What was named is not there, or cannot be used.
     NotFound = "not_found",
     NotRunnable = "not_runnable",

@@ -98,6 +98,15 @@ codes! {
     MountRefused = "mount_refused",
     RootUnusable = "root_unusable",
     OutputDirUnusable = "output_dir_unusable",
+    // Who may do what, and which request is which.
+    Unauthenticated = "unauthenticated",
+    TokenExpired = "token_expired",
+    Forbidden = "forbidden",
+    IdempotencyKeyReused = "idempotency_key_reused",
+    // Keys that the server needs.
+    MasterKeyMismatch = "master_key_mismatch",
+    KeyFileUnusable = "key_file_unusable",
+    SealBroken = "seal_broken",
     // What this host cannot do, or has no room for.
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",

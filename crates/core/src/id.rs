@@ -86,6 +86,22 @@ id! {
     /// Names one start of a server process: `sv…`.
     ServerId, "sv"
 }
+id! {
+    /// Names one principal: `pc…`.
+    PrincipalId, "pc"
+}
+id! {
+    /// Names one token: `tk…`. It is no secret.
+    TokenId, "tk"
+}
+id! {
+    /// Names one secret: `se…`.
+    SecretId, "se"
+}
+id! {
+    /// Names one row of the audit log: `au…`.
+    AuditId, "au"
+}
 
 fn compose(now_ms: u64, random: [u8; RANDOM_BYTES]) -> u128 {
     let random = random.iter().fold(0u128, |all, &byte| all << 8 | u128::from(byte));

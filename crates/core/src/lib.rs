@@ -2,7 +2,7 @@
 //!
 //! Everything here is a plain value or a pure function: sizes, durations and ids that are checked
 //! where they enter, limits and what a host can enforce of them, the state machines of sandboxes and
-//! executions, the end that facts add up to, and the log that keeps a program's output.
+//! executions, the end that facts add up to, who may do what, and the log that keeps a program's output.
 //!
 //! It is not the place for system calls, clocks, randomness, async or logging: whoever needs the time or a
 //! random number passes it in. That fence is what lets the same code run in the command, in a server
@@ -20,6 +20,7 @@ pub mod duration;
 pub mod enforcement;
 pub mod execution;
 pub mod id;
+pub mod identity;
 pub mod limits;
 pub mod output;
 pub mod sandbox;

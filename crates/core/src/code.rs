@@ -200,6 +200,20 @@ impl Problem {
         }
     }
 
+    /// The problem that `text` is the [`Display`](fmt::Display) of, for where only the text comes through. `None` when it
+    /// is none.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (code, rest) = text.split_once(": ")?;
+        let code = code.parse().ok()?;
+        let (message, expected) = match rest.rsplit_once("; write ") {
+            Some((message, expected)) => (message, Some(expected.to_owned())),
+            None => (rest, None),
+        };
+        let quoted = message.strip_prefix('`').and_then(|rest| rest.split_once("` "));
+        let value = quoted.map(|(value, _)| value.to_owned());
+        Some(Problem { code, message: message.to_owned(), value, expected })
+    }
+
     /// The same problem with where it was found in front: `--memory: …`.
     #[must_use]
     pub fn within(mut self, place: &str) -> Self {

@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod fault;
 pub mod ids;
+pub mod session;

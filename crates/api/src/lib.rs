@@ -9,6 +9,7 @@
 
 pub mod events;
 pub mod executions;
+pub mod health;
 pub mod object;
 pub mod page;
 pub mod problem;

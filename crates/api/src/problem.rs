@@ -81,11 +81,12 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::HandlerUnsupported
         | C::EventNotJson
         | C::EnvInvalid => finally(400),
-        C::OriginRefused => finally(403),
+        C::Unauthenticated | C::TokenExpired => finally(401),
+        C::Forbidden | C::OriginRefused => finally(403),
         C::NoSuchRoute | C::NotFound => finally(404),
         C::MethodNotAllowed => finally(405),
         C::RequestTimeout => finally(408),
-        C::NameTaken | C::AlreadyStarted | C::StaleToken => finally(409),
+        C::NameTaken | C::AlreadyStarted | C::StaleToken | C::IdempotencyKeyReused => finally(409),
         C::BodyTooLarge | C::CodeTooLarge | C::EventTooLarge => finally(413),
         C::UnsupportedMediaType => finally(415),
         // What was asked for is well formed, and does not work in this sandbox or on this host.
@@ -102,6 +103,9 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::ProtocolError
         | C::Internal
         | C::ConfigInvalid
+        | C::MasterKeyMismatch
+        | C::KeyFileUnusable
+        | C::SealBroken
         | C::ListenerUnusable
         | C::TlsUnusable
         | C::SchemaNewer

@@ -1,0 +1,138 @@
+//! From settings to an open server, and from a signal to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use sandkeep_control::clock::Clock;
+use sandkeep_control::session::{Books, Session};
+use sandkeep_core::code::Problem;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::listener::Listener;
+use crate::listener::tls::Certificates;
+use crate::middleware::shape::NO_AUTH_WARNING;
+use crate::routes;
+use crate::state::App;
+
+/// A server that has all it needs.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) app: App,
+    listener: Listener,
+    metrics: Option<Listener>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything that was begun was brought to its end.
+    InTime,
+    /// So many tasks were still busy, and were left.
+    Late {
+        /// Connections and requests.
+        tasks: usize,
+    },
+}
+
+impl Server {
+    /// Takes certificate, addresses and store, in this order, so that what is refused has changed nothing.
+    ///
+    /// # Errors
+    /// `tls_unusable`, `listener_unusable`, and what [`Session::open`] says.
+    pub async fn start(config: Config) -> Result<Self, Problem> {
+        let certificates = config.tls.as_ref().map(Certificates::read).transpose()?.map(Arc::new);
+        let listener = Listener::bind("listen", config.listen, certificates.clone()).await?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(Listener::bind("metrics.listen", address, None).await?),
+            None => None,
+        };
+        let books = match &config.database_url {
+            Some(url) => Books::Postgres(url.reveal().to_owned()),
+            None => Books::Directory(config.data_dir.clone()),
+        };
+        let session = Session::open(&books, Clock::new(), env!("CARGO_PKG_VERSION")).await?;
+        Ok(Server { app: App::new(config, session), listener, metrics, certificates })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.address()
+    }
+
+    /// Where it tells its metrics, if not where it listens.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn metrics_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.metrics.as_ref().map(Listener::address).transpose()
+    }
+
+    /// The address as a client writes it.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn url(&self) -> std::io::Result<String> {
+        let scheme = if self.listener.is_encrypted() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}{}", self.address()?, self.app.config.base_path))
+    }
+
+    /// Serves until `stop` is cancelled and what is open has ended, or the time for that is over.
+    pub async fn run(self, stop: CancellationToken) -> Drained {
+        let router = routes::router(&self.app);
+        self.serve(router, stop).await
+    }
+
+    /// [`Self::run`] with other routes.
+    pub(crate) async fn serve(self, router: Router, stop: CancellationToken) -> Drained {
+        let Server { app, listener, metrics, certificates } = self;
+        if app.config.insecure_no_auth {
+            tracing::warn!("{NO_AUTH_WARNING}");
+        }
+        let end = CancellationToken::new();
+        if let Some(metrics) = metrics {
+            app.tasks.spawn(metrics.serve(routes::metrics_router(&app), app.clone(), end.clone()));
+        }
+        if let Some(certificates) = certificates {
+            app.tasks.spawn(certificates.watch(app.clone()));
+        }
+        app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
+        stop.cancelled().await;
+        drain(&app, &end).await
+    }
+}
+
+/// Takes nothing new, lets what was begun end, and leaves the books.
+async fn drain(app: &App, end: &CancellationToken) -> Drained {
+    tracing::info!(
+        timeout_ms = u64::try_from(app.config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+        "stopping"
+    );
+    app.stopping.cancel();
+    app.tasks.close();
+    let drained = match tokio::time::timeout(app.config.drain_timeout, app.tasks.wait()).await {
+        Ok(()) => Drained::InTime,
+        Err(_) => Drained::Late { tasks: app.tasks.len() },
+    };
+    if let Drained::Late { tasks } = drained {
+        tracing::warn!(tasks, "what was still open is closed");
+    }
+    end.cancel();
+    if let Err(problem) = app.session.leave().await {
+        tracing::warn!(error.code = %problem.code, "the server could not take itself out of the books: {}", problem.message);
+    }
+    drained
+}
+
+/// The OpenAPI document, as it is committed: indented, with a line's end.
+#[must_use]
+pub fn openapi_json() -> String {
+    let mut json = routes::document().to_pretty_json().expect("maps of texts have a JSON form");
+    json.push('\n');
+    json
+}

@@ -1,0 +1,82 @@
+//! What all handlers share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use sandkeep_control::session::Session;
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::identity::Principal;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::ready::Readiness;
+use crate::refusal::{Answer, Refusal};
+
+/// The server's state. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) session: Session,
+    pub(crate) metrics: Metrics,
+    pub(crate) ready: Readiness,
+    /// Everything that was spawned.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when the server is to end: no new connections, open streams end.
+    pub(crate) stopping: CancellationToken,
+    /// Requests of the API that may still come in.
+    pub(crate) requests: Semaphore,
+    /// Kibibytes of bodies that may still be read.
+    pub(crate) bodies: Semaphore,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    pub(crate) fn new(config: Config, session: Session) -> Self {
+        let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
+        App(Arc::new(Inner {
+            ready: Readiness::new(&session),
+            metrics: Metrics::new(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            requests: Semaphore::new(config.limits.requests),
+            bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
+            config,
+            session,
+        }))
+    }
+
+    /// The principal that `token` stands for.
+    ///
+    /// # Errors
+    /// `unauthenticated`: nobody can prove who they are before there are tokens.
+    pub(crate) async fn authenticate(&self, _token: &str) -> Result<Principal, Problem> {
+        Err(Problem::new(ErrorCode::Unauthenticated, "this server knows no keys"))
+    }
+
+    /// Runs `work` to its end even when the client leaves, which drops the handler: for whatever changes something in more
+    /// than one step. The shutdown waits for it.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the first routes that change something come with the services")
+    )]
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> Answer<T> {
+        self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|_panicked| Err(Refusal::internal()))
+    }
+}

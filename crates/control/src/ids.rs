@@ -1,7 +1,9 @@
 //! Fresh ids.
 
 use rustix::rand::{GetRandomFlags, getrandom};
-use sandkeep_core::id::{ExecutionId, ProjectId, RANDOM_BYTES, SandboxId, ServerId};
+use sandkeep_core::id::{
+    AuditId, ExecutionId, PrincipalId, ProjectId, RANDOM_BYTES, SandboxId, SecretId, ServerId, TokenId,
+};
 
 use crate::clock::Clock;
 
@@ -20,7 +22,7 @@ macro_rules! fresh {
         })+
     };
 }
-fresh!(ExecutionId, ProjectId, SandboxId, ServerId);
+fresh!(AuditId, ExecutionId, PrincipalId, ProjectId, SandboxId, SecretId, ServerId, TokenId);
 
 /// A fresh id of the kind that is asked for.
 #[must_use]

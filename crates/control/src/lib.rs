@@ -4,7 +4,18 @@
 //! something. Loops are woken by what was written, look at the rows, and act through `sandkeep_runtime`. What is decided is
 //! decided by pure functions of `sandkeep_core`; what is written is written by `sandkeep_store`. It knows nothing of HTTP.
 
+pub mod audit;
 pub mod clock;
 pub mod fault;
+pub mod first_start;
+pub mod idempotency;
+pub mod identity;
 pub mod ids;
+mod key_file;
+pub mod master_key;
+pub mod projects;
+pub mod retention;
+pub mod seal;
+pub mod secrets;
 pub mod session;
+pub mod tokens;

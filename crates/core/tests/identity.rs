@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::id::{PrincipalId, ProjectId, TokenId};
 use sandkeep_core::identity::token::{Format, RANDOM_BYTES};
-use sandkeep_core::identity::{Action, Denied, Name, Principal, Resource, Role, Scope, Scopes, authorize};
+use sandkeep_core::identity::{
+    Action, Asked, Denied, Name, Principal, Resource, Role, Scope, Scopes, authorize,
+};
 
 fn project(number: u8) -> ProjectId {
     ProjectId::new(0, [number; 10])
@@ -94,22 +96,12 @@ fn what_is_denied_says_what_it_takes() {
     let here = Resource::Project(project(1));
     let elsewhere = Resource::Project(project(2));
     let viewer = member(Role::Viewer);
-    let reader = Principal { scopes: Scope::SandboxesRead.alone(), ..member(Role::Owner) };
+    let reader = Principal { scopes: Scope::SandboxesRead.into(), ..member(Role::Owner) };
     check(&viewer, Action::SandboxCreate, here, ErrorCode::Forbidden, "operator");
     check(&reader, Action::SandboxCreate, here, ErrorCode::Forbidden, "sandboxes:write");
     check(&viewer, Action::SandboxRead, elsewhere, ErrorCode::NotFound, "no such");
     check(&viewer, Action::SandboxCreate, elsewhere, ErrorCode::NotFound, "no such");
     check(&reader, Action::SandboxCreate, elsewhere, ErrorCode::NotFound, "no such");
-}
-
-trait Alone {
-    fn alone(self) -> Scopes;
-}
-
-impl Alone for Scope {
-    fn alone(self) -> Scopes {
-        std::iter::once(self).collect()
-    }
 }
 
 #[test]
@@ -150,6 +142,30 @@ fn tokens_are_their_owners_and_the_projects_owners() {
 }
 
 #[test]
+fn more_than_one_has_is_refused() {
+    let bound = Principal {
+        bound: Some(project(1)),
+        scopes: Scope::TokensWrite.into(),
+        expires_us: Some(50),
+        ..member(Role::Operator)
+    };
+    let same = || Asked { project: Some(project(1)), ..Asked::default() };
+    let check = |asked: Asked, expected: Result<(), ErrorCode>| {
+        assert_eq!(bound.grant(asked.clone(), 10).map(drop).map_err(|no| no.code), expected, "{asked:?}");
+    };
+    check(same(), Ok(()));
+    check(Asked::default(), Err(ErrorCode::Forbidden));
+    check(Asked { project: Some(project(2)), ..Asked::default() }, Err(ErrorCode::Forbidden));
+    check(Asked { role: Some(Role::Viewer), ..same() }, Ok(()));
+    check(Asked { role: Some(Role::Editor), ..same() }, Err(ErrorCode::Forbidden));
+    check(Asked { scopes: Some(Scopes::All), ..same() }, Err(ErrorCode::Forbidden));
+    check(Asked { scopes: Some(Scope::AuditRead.into()), ..same() }, Err(ErrorCode::Forbidden));
+    check(Asked { expires_us: Some(50), ..same() }, Ok(()));
+    check(Asked { expires_us: Some(51), ..same() }, Err(ErrorCode::Forbidden));
+    check(Asked { expires_us: Some(10), ..same() }, Err(ErrorCode::InvalidValue));
+}
+
+#[test]
 fn names_are_what_can_be_seen() {
     for good in ["a", "CI key 2", "é ü", &"x".repeat(64)] {
         assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
@@ -162,7 +178,7 @@ fn names_are_what_can_be_seen() {
 #[test]
 fn what_a_newer_release_stored_grants_nothing() {
     let stored = Scopes::stored("sandboxes:read robots:drive");
-    assert_eq!(stored, Scope::SandboxesRead.alone());
+    assert_eq!(stored, Scope::SandboxesRead.into());
     assert_eq!(Scopes::stored(""), Scopes::Only(std::collections::BTreeSet::new()));
 }
 
@@ -242,6 +258,26 @@ proptest! {
         let all_of_today = matches!((&some, &others), (Scopes::All, Scopes::Only(_)));
         prop_assert_eq!(some.are_within(&others), really && !all_of_today);
         prop_assert_eq!(Scopes::stored(&some.to_string()), some);
+    }
+
+    /// A token made with another one is good for nothing that that one is not, nor for longer.
+    #[test]
+    fn a_granted_token_is_no_more(
+        who in any_principal(),
+        ends in prop::option::of(1i64..10),
+        project in prop::option::of((0u8..4).prop_map(project)),
+        role in prop::option::of(any_role()),
+        scopes in prop::option::of(any_scopes()),
+        expires_us in prop::option::of(1i64..10),
+        action in any_action(),
+        to in any_resource(),
+    ) {
+        let who = Principal { expires_us: ends, ..who };
+        let Ok(grant) = who.grant(Asked { project, role, scopes, expires_us }, 2) else { return Ok(()) };
+        prop_assert!(grant.expires_us.is_none_or(|end_us| end_us > 2));
+        prop_assert!(who.expires_us.is_none() || grant.expires_us.is_some_and(|end_us| Some(end_us) <= ends));
+        let with_it = Principal { bound: grant.project, at_most: grant.at_most, scopes: grant.scopes, ..who.clone() };
+        prop_assert!(authorize(&with_it, action, to).is_err() || authorize(&who, action, to).is_ok());
     }
 
     #[test]

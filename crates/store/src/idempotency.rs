@@ -46,14 +46,20 @@ record! {
 
 statements! {
     REMEMBER = "INSERT INTO idempotency (project_id, principal, route, key, body_hash, resource_id, created_us)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, principal, route, key) DO NOTHING";
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, principal, route, key) DO UPDATE
+        SET body_hash = excluded.body_hash, resource_id = excluded.resource_id, created_us = excluded.created_us
+        WHERE idempotency.created_us < $8";
     GET: Remembered = "SELECT body_hash, resource_id FROM idempotency
         WHERE project_id = $1 AND principal = $2 AND route = $3 AND key = $4";
-    FORGET = "DELETE FROM idempotency WHERE created_us < $1";
+    FORGET = "DELETE FROM idempotency WHERE (project_id, principal, route, key) IN
+        (SELECT project_id, principal, route, key FROM idempotency WHERE created_us < $1 ORDER BY created_us LIMIT $2)";
 }
 
-/// Takes the key for what is being made in this transaction, or says what had it before. Of two at once the later waits for
-/// the earlier's commit, here in the queue or in PostgreSQL for the row.
+/// How long a request is remembered: the longest that a client may take to repeat it.
+pub const KEPT_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Takes the key for what is being made in this transaction, or says what had it before, within [`KEPT_US`]. Of two at once
+/// the later waits for the earlier's commit, here in the queue or in PostgreSQL for the row.
 ///
 /// # Errors
 /// The database's.
@@ -65,7 +71,8 @@ pub async fn take(
     now_us: i64,
 ) -> Result<Earlier> {
     let Scope { project_id, principal, route, key } = scope;
-    let values = values![*project_id, principal, route, key, body_hash, resource_id, now_us];
+    let values =
+        values![*project_id, principal, route, key, body_hash, resource_id, now_us, now_us - KEPT_US];
     if tx.execute(&REMEMBER, values).await? > 0 {
         return Ok(Earlier::First);
     }
@@ -78,10 +85,10 @@ pub async fn take(
     })
 }
 
-/// Forgets what is older than `before_us`.
+/// Forgets what is older than `before_us`, oldest first, `most` at once. How many there were.
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(tx: &mut Tx, before_us: i64) -> Result<u64> {
-    tx.execute(&FORGET, values![before_us]).await
+pub async fn forget(tx: &mut Tx, before_us: i64, most: u32) -> Result<u64> {
+    tx.execute(&FORGET, values![before_us, i64::from(most)]).await
 }

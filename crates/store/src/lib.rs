@@ -9,6 +9,7 @@
 //! (`claim`, `finish`), guard what they change, and say what they found. They take the time from their caller
 //! (`docs/decisions/0010-clocks.md`).
 
+pub mod audit;
 pub mod connection;
 pub mod error;
 pub mod events;
@@ -18,11 +19,15 @@ pub mod idempotency;
 mod lock;
 mod migrate;
 pub mod open;
+pub mod principals;
 pub mod projects;
 pub mod row;
 pub mod sandboxes;
+pub mod secrets;
 pub mod servers;
+pub mod settings;
 pub mod sql;
+pub mod tokens;
 pub mod wake;
 pub mod writer;
 

@@ -1,6 +1,6 @@
 //! Projects, which own everything else.
 
-use sandkeep_core::id::ProjectId;
+use sandkeep_core::id::{PrincipalId, ProjectId};
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ statements! {
     RENAME = "UPDATE projects SET name = $3, generation = generation + 1 WHERE id = $1 AND generation = $2";
     GET: Project = "SELECT id, name, generation, created_us FROM projects WHERE id = $1";
     NAMED: Project = "SELECT id, name, generation, created_us FROM projects WHERE name = $1";
+    LIST_OF: Project = "SELECT p.id, p.name, p.generation, p.created_us FROM projects p
+        JOIN members m ON m.project_id = p.id WHERE m.principal_id = $1 AND p.name > $2 ORDER BY p.name LIMIT $3";
     LIST: Project = "SELECT id, name, generation, created_us FROM projects WHERE name > $1 ORDER BY name LIMIT $2";
 }
 
@@ -86,4 +88,17 @@ pub async fn named(from: &mut Connection, name: &str) -> Result<Option<Project>>
 /// The database's.
 pub async fn list(from: &mut Connection, after: &str, limit: u32) -> Result<Vec<Project>> {
     from.all(&LIST, values![after, i64::from(limit)]).await
+}
+
+/// The same, of those that a principal is a member of.
+///
+/// # Errors
+/// The database's.
+pub async fn list_of(
+    from: &mut Connection,
+    principal_id: PrincipalId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Project>> {
+    from.all(&LIST_OF, values![principal_id, after, i64::from(limit)]).await
 }

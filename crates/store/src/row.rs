@@ -179,4 +179,4 @@ macro_rules! id_cells {
         )+
     };
 }
-id_cells!(ExecutionId, ProjectId, SandboxId, ServerId);
+id_cells!(AuditId, ExecutionId, PrincipalId, ProjectId, SandboxId, SecretId, ServerId, TokenId);

@@ -52,13 +52,18 @@ pub(crate) use statements;
 
 /// Every statement of the store, by module.
 pub const ALL: &[&[Statement]] = &[
+    crate::audit::STATEMENTS,
     crate::events::STATEMENTS,
     crate::executions::STATEMENTS,
     crate::idempotency::STATEMENTS,
     crate::migrate::STATEMENTS,
+    crate::principals::STATEMENTS,
     crate::projects::STATEMENTS,
     crate::sandboxes::STATEMENTS,
+    crate::secrets::STATEMENTS,
     crate::servers::STATEMENTS,
+    crate::settings::STATEMENTS,
+    crate::tokens::STATEMENTS,
 ];
 
 #[cfg(test)]

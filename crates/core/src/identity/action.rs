@@ -74,7 +74,7 @@ actions! {
     /// Remove a secret.
     SecretDelete = "secret.delete", Editor, SecretsWrite;
     /// Give a secret to code of one's own. Whoever may do this can print it, so it is not the operator's.
-    SecretUse = "secret.use", Editor, SecretsWrite;
+    SecretUse = "secret.use", Editor, SecretsUse;
 }
 
 impl fmt::Display for Action {

@@ -8,6 +8,7 @@
 
 mod action;
 mod authorize;
+mod grant;
 mod name;
 mod principal;
 mod role;
@@ -16,6 +17,7 @@ pub mod token;
 
 pub use action::Action;
 pub use authorize::{Denied, Resource, authorize};
+pub use grant::{Asked, Grant};
 pub use name::Name;
 pub use principal::Principal;
 pub use role::Role;

@@ -39,6 +39,7 @@ scopes! {
     AuditRead = "audit:read",
     SecretsRead = "secrets:read",
     SecretsWrite = "secrets:write",
+    SecretsUse = "secrets:use",
 }
 
 impl fmt::Display for Scope {
@@ -117,5 +118,11 @@ impl fmt::Display for Scopes {
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self::Only(scopes.into_iter().collect())
+    }
+}
+
+impl From<Scope> for Scopes {
+    fn from(scope: Scope) -> Self {
+        std::iter::once(scope).collect()
     }
 }

@@ -13,6 +13,7 @@ mod postgres;
 
 mod claims;
 mod feed;
+mod idempotency;
 mod identity;
 mod opening;
 mod rows;
@@ -107,7 +108,7 @@ pub(crate) async fn enter(store: &Store, seen_us: i64) -> ServerId {
     id
 }
 
-fn next() -> (u64, [u8; 10]) {
+pub(crate) fn next() -> (u64, [u8; 10]) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut random = [0; 10];

@@ -13,9 +13,11 @@ pub mod health;
 pub mod object;
 pub mod page;
 pub mod problem;
+pub mod projects;
 pub mod sandboxes;
 pub mod schema;
 pub mod share;
+pub mod tokens;
 
 pub use page::{Cursor, Page};
 pub use problem::{Document, Told, told};

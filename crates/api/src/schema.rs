@@ -57,6 +57,55 @@ pub enum Kind {
     Command,
 }
 
+/// A role in a project; each may all that the one before it may.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Viewer,
+    Operator,
+    Editor,
+    Owner,
+}
+
+/// What a token is good for.
+#[derive(Debug, Serialize, ToSchema)]
+pub enum Scope {
+    #[serde(rename = "sandboxes:read")]
+    SandboxesRead,
+    #[serde(rename = "sandboxes:write")]
+    SandboxesWrite,
+    #[serde(rename = "executions:read")]
+    ExecutionsRead,
+    #[serde(rename = "executions:write")]
+    ExecutionsWrite,
+    #[serde(rename = "events:read")]
+    EventsRead,
+    #[serde(rename = "projects:read")]
+    ProjectsRead,
+    #[serde(rename = "projects:write")]
+    ProjectsWrite,
+    #[serde(rename = "tokens:read")]
+    TokensRead,
+    #[serde(rename = "tokens:write")]
+    TokensWrite,
+    #[serde(rename = "audit:read")]
+    AuditRead,
+    #[serde(rename = "secrets:read")]
+    SecretsRead,
+    #[serde(rename = "secrets:write")]
+    SecretsWrite,
+    #[serde(rename = "secrets:use")]
+    SecretsUse,
+}
+
+/// The form of a token's text.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenFormat {
+    Sandkeep,
+    E2b,
+}
+
 /// Security profile of a sandbox.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -11,6 +11,8 @@ use sandkeep_core::execution::result::{
 use sandkeep_core::execution::spec::Kind;
 use sandkeep_core::execution::state::ExecutionState;
 use sandkeep_core::id::{ExecutionId, SandboxId};
+use sandkeep_core::identity::token::Format;
+use sandkeep_core::identity::{Role, Scope};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::output::{Gap, Stream};
 use sandkeep_core::sandbox::Profile;
@@ -123,6 +125,9 @@ fn limits_and_words_are_as_described() {
     check::<schema::Language>(Language::ALL);
     check::<schema::Kind>([Kind::Script, Kind::Handler, Kind::Command]);
     check::<schema::Profile>(Profile::ALL);
+    check::<schema::Role>(Role::ALL);
+    check::<schema::Scope>(Scope::ALL.iter().copied());
+    check::<schema::TokenFormat>([Format::Sandkeep, Format::E2b]);
     check::<schema::ExecutionStatus>(ExecutionState::ALL);
     check::<schema::LimitKind>(LimitKind::ALL);
     check::<schema::Level>([Level::None, Level::Watched, Level::Kernel]);

@@ -19,6 +19,7 @@ use crate::refusal::Refusal;
 use crate::state::App;
 
 pub(crate) use client::Peer;
+pub(crate) use request_id::RequestId;
 
 /// Puts everything around `router` that all its requests go through.
 pub(crate) fn around(router: Router, app: &App) -> Router {

@@ -4,9 +4,12 @@ mod docs;
 mod errors;
 mod health;
 mod metrics;
+mod projects;
+mod tokens;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use sandkeep_core::time::Timestamp;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -42,7 +45,7 @@ impl utoipa::Modify for Keys {
 
 /// The routes of the API, whose requests are bounded in number and time.
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(projects::routes()).merge(tokens::routes())
 }
 
 /// The routes beside it, which answer also when the API has too much to do.
@@ -57,6 +60,11 @@ fn described(app: Option<&App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     }
     let all = OpenApiRouter::with_openapi(Described::openapi()).merge(beside()).nest("/api/v1", api);
     all.split_for_parts()
+}
+
+/// A time of the books as answers have it; before 1970 there was none.
+fn time(us: i64) -> Timestamp {
+    Timestamp::from_unix_ms(u64::try_from(us / 1000).unwrap_or(0))
 }
 
 /// The OpenAPI document, as it is committed and served.

@@ -1,10 +1,14 @@
 //! From settings to an open server, and from a signal to its end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use sandkeep_control::clock::Clock;
+use sandkeep_control::first_start;
+use sandkeep_control::identity::WRITE_USED_EVERY;
+use sandkeep_control::master_key::Given;
 use sandkeep_control::session::{Books, Session};
 use sandkeep_core::code::Problem;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,7 @@ pub struct Server {
     listener: Listener,
     metrics: Option<Listener>,
     certificates: Option<Arc<Certificates>>,
+    made: Vec<PathBuf>,
 }
 
 /// How a shutdown went.
@@ -38,10 +43,16 @@ pub enum Drained {
 }
 
 impl Server {
+    /// Files with keys that this start made, because it was the first: the master key, the administrator's token.
+    #[must_use]
+    pub fn made(&self) -> &[PathBuf] {
+        &self.made
+    }
+
     /// Takes certificate, addresses and store, in this order, so that what is refused has changed nothing.
     ///
     /// # Errors
-    /// `tls_unusable`, `listener_unusable`, and what [`Session::open`] says.
+    /// `tls_unusable`, `listener_unusable`, and what [`Session::open`] and [`first_start::begin`] say.
     pub async fn start(config: Config) -> Result<Self, Problem> {
         let certificates = config.tls.as_ref().map(Certificates::read).transpose()?.map(Arc::new);
         let listener = Listener::bind("listen", config.listen, certificates.clone()).await?;
@@ -54,7 +65,15 @@ impl Server {
             None => Books::Directory(config.data_dir.clone()),
         };
         let session = Session::open(&books, Clock::new(), env!("CARGO_PKG_VERSION")).await?;
-        Ok(Server { app: App::new(config, session), listener, metrics, certificates })
+        let given = Given::of_environment(|name| std::env::var_os(name))?;
+        let begun =
+            first_start::begin(&session.store, &session.clock, &config.data_dir, given.as_ref()).await?;
+        let without_keys = match config.insecure_no_auth {
+            true => Some(first_start::without_keys(&session.store).await?),
+            false => None,
+        };
+        let made = [begun.made_master_key, begun.made_admin_key].into_iter().flatten().collect();
+        Ok(Server { app: App::new(config, session, without_keys), listener, metrics, certificates, made })
     }
 
     /// Where it listens.
@@ -90,7 +109,7 @@ impl Server {
 
     /// [`Self::run`] with other routes.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) -> Drained {
-        let Server { app, listener, metrics, certificates } = self;
+        let Server { app, listener, metrics, certificates, made: _ } = self;
         if app.config.insecure_no_auth {
             tracing::warn!("{NO_AUTH_WARNING}");
         }
@@ -101,9 +120,24 @@ impl Server {
         if let Some(certificates) = certificates {
             app.tasks.spawn(certificates.watch(app.clone()));
         }
+        app.tasks.spawn(write_used(app.clone()));
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
         drain(&app, &end).await
+    }
+}
+
+/// Writes down now and then which tokens were used, and once more at the end.
+async fn write_used(app: App) {
+    let mut tick = tokio::time::interval(WRITE_USED_EVERY);
+    loop {
+        let goes_on = app.stopping.run_until_cancelled(tick.tick()).await.is_some();
+        if let Err(problem) = app.identity.write_used().await {
+            tracing::warn!(error.code = %problem.code, "which tokens were used was not written: {}", problem.message);
+        }
+        if !goes_on {
+            return;
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use sandkeep_control::identity::Identity;
+use sandkeep_control::projects::Projects;
 use sandkeep_control::session::Session;
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_control::tokens::Tokens;
 use sandkeep_core::identity::Principal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,11 @@ pub(crate) struct App(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) session: Session,
+    pub(crate) identity: Identity,
+    pub(crate) tokens: Tokens,
+    pub(crate) projects: Projects,
+    /// As whom everybody acts, where nobody is asked for a key.
+    pub(crate) without_keys: Option<Arc<Principal>>,
     pub(crate) metrics: Metrics,
     pub(crate) ready: Readiness,
     /// Everything that was spawned.
@@ -45,7 +52,9 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, session: Session) -> Self {
+    pub(crate) fn new(config: Config, session: Session, without_keys: Option<Principal>) -> Self {
+        let (store, clock) = (session.store.clone(), session.clock.clone());
+        let identity = Identity::new(store.clone(), clock.clone());
         let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
         App(Arc::new(Inner {
             ready: Readiness::new(&session),
@@ -54,25 +63,17 @@ impl App {
             stopping: CancellationToken::new(),
             requests: Semaphore::new(config.limits.requests),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
+            tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),
+            projects: Projects::new(store, clock, identity.clone()),
+            identity,
+            without_keys: without_keys.map(Arc::new),
             config,
             session,
         }))
     }
 
-    /// The principal that `token` stands for.
-    ///
-    /// # Errors
-    /// `unauthenticated`: nobody can prove who they are before there are tokens.
-    pub(crate) async fn authenticate(&self, _token: &str) -> Result<Principal, Problem> {
-        Err(Problem::new(ErrorCode::Unauthenticated, "this server knows no keys"))
-    }
-
     /// Runs `work` to its end even when the client leaves, which drops the handler: for whatever changes something in more
     /// than one step. The shutdown waits for it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the first routes that change something come with the services")
-    )]
     pub(crate) async fn complete<T: Send + 'static>(
         &self,
         work: impl Future<Output = Answer<T>> + Send + 'static,

@@ -14,9 +14,9 @@ use tokio::sync::SemaphorePermit;
 use crate::refusal::Refusal;
 use crate::state::App;
 
-/// The body, read as `T`. Stands last among a handler's arguments, after the caller is known.
+/// The body, read as `T`, and its bytes. Stands last among a handler's arguments, after the caller is known.
 #[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T);
+pub(crate) struct Body<T>(pub(crate) T, pub(crate) Vec<u8>);
 
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Refusal;
@@ -30,7 +30,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         }
         let _room = room(app, expected.upper().unwrap_or(most).min(most))?;
         let bytes = collect(request.into_body(), most, app.config.limits.body_timeout).await?;
-        Ok(Body(parse(&bytes)?))
+        Ok(Body(parse(&bytes)?, bytes))
     }
 }
 

@@ -5,6 +5,10 @@ use sandkeep_control::ids;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id, for whoever handles the request.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
 /// Longest id that is taken over; it stands in every line of the log.
 const MOST: usize = 64;
 

@@ -13,7 +13,7 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use tracing::Instrument as _;
 
 use super::client::{self, Peer};
-use super::request_id;
+use super::request_id::{self, RequestId};
 use crate::metrics::{Code, Request as RequestLabels, Route};
 use crate::refusal::Refusal;
 use crate::state::App;
@@ -28,8 +28,10 @@ struct Asked {
 }
 
 /// See the module.
-pub(crate) async fn shape(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn shape(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let asked = Asked::of(&app, &request);
+    let id = asked.id.to_str().unwrap_or_default().to_owned();
+    request.extensions_mut().insert(RequestId(id));
     let peer = request.extensions().get::<Peer>().copied();
     let client = peer.map(|peer| client::address(peer, request.headers(), &app.config.trusted_proxies));
     let span = tracing::info_span!(

@@ -11,7 +11,7 @@ use super::http::{ask, exchange, post as post_json};
 use crate::extract::{Body, Caller, Query};
 use crate::state::App;
 
-async fn create(Body(wanted): Body<CreateSandbox>) -> String {
+async fn create(Body(wanted, _): Body<CreateSandbox>) -> String {
     wanted.name.unwrap_or_default()
 }
 
@@ -19,7 +19,7 @@ async fn list(Query(wanted): Query<ListSandboxes>) -> String {
     format!("{:?}", wanted.limit)
 }
 
-async fn guarded(caller: Caller, Body(_wanted): Body<CreateSandbox>) -> String {
+async fn guarded(caller: Caller, Body(_wanted, _): Body<CreateSandbox>) -> String {
     format!("{}", caller.0.id)
 }
 

@@ -10,6 +10,7 @@ mod bed;
 #[path = "../support/http.rs"]
 mod http;
 
+mod authorization;
 mod contract;
 mod postgres;
 mod routing;

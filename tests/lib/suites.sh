@@ -7,14 +7,14 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash packages readme v2)
 QUICK=(compile unit)
-SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-fuzz)
+SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
 
 # Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
 SUITE_TARGETS=(correctness crash)
 # Packages whose tests also run as ordinary users.
-PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-agent sandkeep-runtime sandkeep)
+PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-image sandkeep-agent sandkeep-runtime sandkeep)
 ESCAPE_MINIMUM=60 # hostile programs; fewer means that the suite did not load
 
 # shellcheck disable=SC2153 # TARGET is set by ./dev
@@ -70,25 +70,33 @@ suite_escape() {
     [ "$failed" = 0 ]
 }
 
-suite_correctness() { target_as_personas correctness root user; }
+# Images belong to whoever unpacked them, so what is in them is also tried with a single id.
+suite_correctness() {
+    local failed=0
+    target_as_personas correctness root user || failed=1
+    TEST_FILTER=images:: target_as_personas correctness nosub || failed=1
+    return "$failed"
+}
 suite_crash() { target_as_personas crash root user; }
 
-# README.md word for word: on this host, then in a minimal Debian of its own.
+# apt, dpkg, pip and npm in profile `dev`, for every persona; what is installed is made on the spot.
+suite_packages() {
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    "$ROOT/tests/packages/run" "$SANDKEEP"
+}
+
+# README.md word for word: on this host (with the guides), then in a minimal Debian of its own.
 suite_readme() {
     local failed=0
-    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" || failed=1
+    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "$ROOT/docs/guides/images.md" || failed=1
     if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
     return "$failed"
 }
 
-# cgroup v2 on a stock Debian kernel under QEMU.
+# On a version 2 host: a stock Debian, its kernel and its systemd, under QEMU.
 suite_v2() {
-    if [ ! -x "$ROOT/tests/v2/run" ]; then
-        say "SKIPPED v2: tests/v2/run does not exist; the v2 code is tested on a fake tree only"
-        say "counts: passed=0 failed=0 skipped=1"
-        return 0
-    fi
-    (need v2) && "$ROOT/tests/v2/run" "$SANDKEEP"
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    (need v2) && "$ROOT/tests/v2/run" "$SANDKEEP" "$TESTS_LIST"
 }
 
 # --- longer forms -------------------------------------------------------------------------------------------
@@ -97,6 +105,7 @@ suite_v2() {
 suite_soak-unit() { SANDKEEP_SOAK=1 PROPTEST_CASES=20000 suite_unit; }
 suite_soak-correctness() { SANDKEEP_SOAK=1 suite_correctness; }
 suite_soak-crash() { SANDKEEP_SOAK=1 suite_crash; }
+suite_soak-v2() { SANDKEEP_SOAK=1 suite_v2; }
 
 suite_soak-escape() {
     local round
@@ -140,7 +149,8 @@ unit_as() {
     return "$failed"
 }
 
-# target_as_personas TARGET PERSONA...: one test target of the suite's name, as each of these.
+# target_as_personas TARGET PERSONA...: one test target of the suite's name, as each of these; of it those tests whose
+# names have TEST_FILTER in them.
 target_as_personas() {
     local wanted=$1 persona dir path failed=0
     shift
@@ -151,7 +161,7 @@ target_as_personas() {
     for persona in "$@"; do
         if ! can_be "$persona"; then continue; fi
         say "--- $wanted as $persona"
-        as_persona "$persona" "$dir/$(basename "$path")" --show-output </dev/null || failed=1
+        as_persona "$persona" "$dir/$(basename "$path")" ${TEST_FILTER:+"$TEST_FILTER"} --show-output </dev/null || failed=1
     done
     rm -rf -- "$dir"
     return "$failed"

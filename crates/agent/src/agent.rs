@@ -9,10 +9,12 @@ pub(crate) mod changed;
 pub(crate) mod child;
 pub(crate) mod envd;
 pub(crate) mod files;
+pub(crate) mod fs;
 pub(crate) mod pipes;
 pub(crate) mod running;
 pub(crate) mod spawn;
 pub(crate) mod sudo;
+pub(crate) mod terminal;
 pub(crate) mod voice;
 
 use std::collections::BTreeMap;
@@ -23,8 +25,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use sandkeep_protocol::agent as proto;
 use sandkeep_protocol::envelope::{Code, ConnectError};
-use sandkeep_protocol::mux::{Event, Side, StreamId, reset_code};
-use sandkeep_protocol::routes::agent as routes;
+use sandkeep_protocol::mux::{Event, Side, StreamId};
+use sandkeep_protocol::routes::{agent as routes, process as envd_routes};
 use sandkeep_sandbox::fence::Fence;
 use sandkeep_sandbox::{process, seccomp};
 
@@ -32,10 +34,9 @@ use crate::calls::{self, Incoming};
 use crate::clock;
 use crate::link::{Broken, Link};
 use running::{Running, Source};
-use voice::Voice;
 
-/// Most trees that the supervisor hands to a newborn.
-pub(crate) const MOST_TREES: usize = 64;
+/// Most trees that the supervisor hands to a newborn: its mounts, its root, and our shim.
+pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 2;
 
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> ! {
@@ -52,7 +53,7 @@ pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> !
             process::exit_now(0)
         }
         Err(error) => {
-            birth::answer(&socket, &error.to_string());
+            birth::answer(&socket, &error.told());
             process::exit_now(1)
         }
     }
@@ -91,7 +92,16 @@ pub(crate) struct Prepared {
     /// The user namespace of code in profile `dev`.
     pub(crate) userns: Option<OwnedFd>,
     pub(crate) memory: seccomp::Memory,
+    /// Where terminals come from.
+    pub(crate) terminals: OwnedFd,
     pub(crate) many_ids: bool,
+}
+
+impl Prepared {
+    /// Whether there is a root inside.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.userns.is_some()
+    }
 }
 
 /// The agent's whole state.
@@ -102,7 +112,8 @@ pub(crate) struct Agent {
     /// In profile `dev`.
     sudo: Option<sudo::Sudo>,
     children: OwnedFd,
-    incoming: BTreeMap<StreamId, (Incoming, Vec<OwnedFd>)>,
+    /// With the descriptors that came along, unless we had no room for them.
+    incoming: BTreeMap<StreamId, (Incoming, Option<Vec<OwnedFd>>)>,
     running: BTreeMap<StreamId, Running>,
     /// Workers that look for changed files, by their stream.
     lookers: BTreeMap<StreamId, changed::Looker>,
@@ -110,6 +121,7 @@ pub(crate) struct Agent {
     inputs: BTreeMap<StreamId, String>,
     /// Files being read, by their stream.
     readings: BTreeMap<StreamId, files::Reading>,
+    envd: envd::Envd,
     /// When an execution last ended, in nanoseconds since 1970.
     last_end_ns: u64,
 }
@@ -133,7 +145,7 @@ impl Agent {
             Ok(link) => link,
             Err(errno) => return Broken::Socket(errno),
         };
-        let (incoming, running, lookers, inputs, readings) = Default::default();
+        let (incoming, running, lookers, inputs, readings, envd) = Default::default();
         let mut agent = Self {
             link,
             prepared,
@@ -144,6 +156,7 @@ impl Agent {
             lookers,
             inputs,
             readings,
+            envd,
             last_end_ns: 0,
         };
         loop {
@@ -177,7 +190,9 @@ impl Agent {
         }
         self.forget_finished();
         self.answer_inputs();
+        self.envd.inputs.hand_on(&mut self.running, &mut self.link);
         self.read_on();
+        self.keep_time();
         Ok(())
     }
 
@@ -200,7 +215,7 @@ impl Agent {
         ];
         let mut sources = Vec::new();
         for (id, running) in &self.running {
-            for (source, fd, interest) in running.sources(self.link.room(*id)) {
+            for (source, fd, interest) in running.sources(*id, &self.link) {
                 fds.push(PollFd::from_borrowed_fd(fd, interest));
                 sources.push((*id, source));
             }
@@ -211,6 +226,12 @@ impl Agent {
                 sources.push((*id, Source::Looker));
             }
         }
+        let children = self.envd.files.sources(&self.link).map(|(id, fd)| (id, fd, Source::Files));
+        let watchers = self.envd.watchers.sources(&self.link).map(|(id, fd)| (id, fd, Source::Watcher));
+        for (id, fd, source) in children.chain(watchers) {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            sources.push((id, source));
+        }
         let own = fds.len();
         fds.extend(
             self.sudo
@@ -218,7 +239,8 @@ impl Agent {
                 .flat_map(sudo::Sudo::sources)
                 .map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest)),
         );
-        match poll(&mut fds, None) {
+        let timeout = self.next_moment_us().map(clock::until);
+        match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Broken::Socket(errno)),
         }
@@ -230,20 +252,25 @@ impl Agent {
 
     fn heard(&mut self, event: Event, descriptors: Vec<OwnedFd>) {
         match event {
-            Event::Opened { id, head, .. } => {
-                self.incoming.insert(id, (Incoming::new(&head), descriptors));
+            Event::Opened { id, head, .. } if head.path == envd_routes::STREAM_INPUT => {
+                self.envd.inputs.open(id, &head, &mut self.link);
             }
+            Event::Opened { id, head, fds } => {
+                let whole = descriptors.len() == usize::from(fds);
+                self.incoming.insert(id, (Incoming::new(&head), whole.then_some(descriptors)));
+            }
+            Event::Data { id, bytes } if self.envd.inputs.take(id, &bytes) => {}
             Event::Data { id, bytes } => {
                 self.link.consume(id, bytes.len());
                 let fits = self.incoming.get_mut(&id).is_none_or(|(incoming, _)| incoming.take(&bytes));
-                if !fits {
-                    self.incoming.remove(&id);
-                    self.link.reset(id, reset_code::PROTOCOL);
+                if !fits && let Some((incoming, _)) = self.incoming.remove(&id) {
+                    incoming.refuse_as_too_long(&mut self.link, id);
                 }
             }
+            Event::Finished { id } if self.envd.inputs.finished(id) => {}
             Event::Finished { id } => {
                 if let Some((incoming, descriptors)) = self.incoming.remove(&id) {
-                    self.called(id, &incoming, descriptors);
+                    self.called(id, incoming, descriptors);
                 }
             }
             Event::Reset { id, .. } => {
@@ -251,21 +278,31 @@ impl Agent {
                 self.lookers.remove(&id);
                 self.readings.remove(&id);
                 self.inputs.remove(&id);
+                self.envd.forget(id);
+                self.leave(id);
                 // The supervisor has given up on what it started: it has killed it, or will.
                 if let Some(running) = self.running.remove(&id) {
                     running.abandon();
+                    self.let_go(running);
                 }
             }
             Event::Hello { .. } | Event::Replied { .. } | Event::Writable { .. } | Event::Pong { .. } => {}
         }
     }
 
-    fn called(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
-        if call.path.starts_with("/process.") {
-            self.process_called(id, call, descriptors);
-            return;
+    fn called(&mut self, id: StreamId, call: Incoming, descriptors: Option<Vec<OwnedFd>>) {
+        if envd::is_envd(&call.path) {
+            return self.envd_called(id, call);
         }
+        let call = &call;
         match call.path.as_str() {
+            routes::ADMIT => match call.message() {
+                Ok(request) => {
+                    call.begin(&mut self.link, id);
+                    self.envd.admit(id, request, descriptors);
+                }
+                Err(error) => call.refuse(&mut self.link, id, &error),
+            },
             routes::SPAWN => self.spawn(id, call, descriptors),
             routes::SIGNAL => {
                 let outcome = call.message().and_then(|request| self.signal(&request));
@@ -303,31 +340,22 @@ impl Agent {
         }
     }
 
-    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<OwnedFd>) {
+    fn spawn(&mut self, id: StreamId, call: &Incoming, descriptors: Option<Vec<OwnedFd>>) {
         let request = match call.message::<proto::SpawnRequest>() {
             Ok(request) => request,
             Err(error) => return call.refuse(&mut self.link, id, &error),
         };
         call.begin(&mut self.link, id);
-        self.launch(id, request, descriptors, Voice::Own, None);
-    }
-
-    /// Starts a process whose story is told on `id`, which has its reply.
-    fn launch(
-        &mut self,
-        id: StreamId,
-        request: proto::SpawnRequest,
-        descriptors: Vec<OwnedFd>,
-        voice: Voice,
-        described: Option<envd::Described>,
-    ) {
-        match spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, (voice, described)) {
+        let spawned = spawn::complete(descriptors).and_then(|descriptors| {
+            spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, None)
+        });
+        match spawned {
             Ok(running) => {
                 self.running.insert(id, running);
             }
             Err(failure) => {
-                let outcome = voice.not_runnable(&mut self.link, id, failure);
-                calls::end(&mut self.link, id, outcome);
+                voice::not_runnable(&mut self.link, id, failure);
+                calls::end(&mut self.link, id, Ok(()));
             }
         }
     }
@@ -388,16 +416,23 @@ impl Agent {
     }
 
     fn move_bytes(&mut self, id: StreamId, source: Source) {
-        if matches!(source, Source::Looker) {
-            let Some(looker) = self.lookers.get_mut(&id) else { return };
-            if !looker.relay(&mut self.link, id) {
-                self.lookers.remove(&id);
-                calls::end(&mut self.link, id, Ok(()));
+        match source {
+            Source::Looker => self.relay_changes(id),
+            Source::Files => self.envd.files.advance(id, &self.prepared, &mut self.link),
+            Source::Watcher => self.envd.watchers.advance(id, &mut self.link),
+            Source::Report | Source::Stdout | Source::Stderr | Source::Result | Source::Stdin => {
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.advance(source, &mut self.link, id);
+                }
             }
-            return;
         }
-        if let Some(running) = self.running.get_mut(&id) {
-            running.advance(source, &mut self.link, id);
+    }
+
+    fn relay_changes(&mut self, id: StreamId) {
+        let Some(looker) = self.lookers.get_mut(&id) else { return };
+        if !looker.relay(&mut self.link, id) {
+            self.lookers.remove(&id);
+            calls::end(&mut self.link, id, Ok(()));
         }
     }
 
@@ -422,9 +457,15 @@ impl Agent {
         for id in done {
             if let Some(running) = self.running.remove(&id) {
                 self.last_end_ns = clock::unix_ns();
-                let outcome = running.clean_up();
-                calls::end(&mut self.link, id, outcome);
+                self.let_go(running);
+                calls::end(&mut self.link, id, Ok(()));
             }
         }
+    }
+
+    /// Nothing more is to be told of it.
+    fn let_go(&mut self, mut running: Running) {
+        running.clean_up();
+        self.part_with(&mut running);
     }
 }

@@ -9,13 +9,14 @@ use sandkeep_protocol::envelope::{self, ConnectError};
 use sandkeep_protocol::head::Head;
 use sandkeep_protocol::mux::StreamId;
 
+use crate::agent::envd::is_envd;
 use crate::link::Link;
 
 /// Most bytes of one request: code and event of 8 MiB each, input of 16 MiB, and room for the rest.
 pub(crate) const MAX_REQUEST_BYTES: usize = 40 << 20;
 
 /// A request that is arriving.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     pub(crate) path: String,
     /// As its head said, or binary.
@@ -24,7 +25,12 @@ pub(crate) struct Incoming {
     pub(crate) streaming: bool,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    max_bytes: usize,
 }
+
+/// Most bytes of one request to the envd services. Files do not come that way, so this is what arguments, an
+/// environment or a piece of input may take.
+pub(crate) const MAX_CLIENT_REQUEST_BYTES: usize = 4 << 20;
 
 impl Incoming {
     /// From the head of a request.
@@ -40,16 +46,33 @@ impl Incoming {
             content_type: content_type.to_owned(),
             headers: head.headers.clone(),
             body: Vec::new(),
+            max_bytes: if is_envd(&head.path) { MAX_CLIENT_REQUEST_BYTES } else { MAX_REQUEST_BYTES },
         }
     }
 
-    /// Takes a piece of the body; false when it grows past [`MAX_REQUEST_BYTES`].
+    /// Takes a piece of the body; false when it grows past what a request may take.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> bool {
-        if self.body.len() + bytes.len() > MAX_REQUEST_BYTES {
+        if self.body.len() + bytes.len() > self.max_bytes {
             return false;
         }
         self.body.extend_from_slice(bytes);
         true
+    }
+
+    /// The answer to a request that was not taken whole.
+    pub(crate) fn refuse_as_too_long(&self, link: &mut Link, id: StreamId) {
+        let text = format!("the request is longer than {} bytes", self.max_bytes);
+        self.refuse(link, id, &ConnectError::new(envelope::Code::ResourceExhausted, text));
+    }
+
+    /// Its head.
+    pub(crate) fn head(&self) -> Head {
+        Head { path: self.path.clone(), headers: self.headers.clone() }
+    }
+
+    /// What came of the body.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// The request, once its body is complete.
@@ -69,9 +92,32 @@ impl Incoming {
         if self.streaming { self.single_envelope() } else { Ok(self.body.clone()) }
     }
 
-    /// Whether the header `name` is `1`.
-    pub(crate) fn asks(&self, name: &str) -> bool {
-        self.headers.iter().any(|(header, value)| header == name && value == "1")
+    /// The value of the first header of that (lower-case) name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// How long the caller gives the call, in microseconds.
+    ///
+    /// # Errors
+    /// `invalid_argument` for what is not a number of milliseconds as Connect has it, of ten digits at most.
+    pub(crate) fn timeout_us(&self) -> Result<Option<u64>, ConnectError> {
+        let Some(text) = self.header("connect-timeout-ms") else { return Ok(None) };
+        let digits = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = text.parse().ok().filter(|_| digits);
+        let invalid = || {
+            let text = format!("connect-timeout-ms is {text:?}, and not a number of milliseconds");
+            ConnectError::new(envelope::Code::InvalidArgument, text)
+        };
+        let value: u64 = value.ok_or_else(invalid)?;
+        // 0 is how the published clients say that there is none.
+        Ok((value > 0).then_some(value * 1_000))
+    }
+
+    /// How often the caller wants to hear something on a stream, in microseconds.
+    pub(crate) fn keepalive_us(&self) -> Option<u64> {
+        let seconds: u64 = self.header("keepalive-ping-interval")?.parse().ok()?;
+        (1..=86_400).contains(&seconds).then_some(seconds * 1_000_000)
     }
 
     fn single_envelope(&self) -> Result<Vec<u8>, ConnectError> {
@@ -86,7 +132,10 @@ impl Incoming {
 
     /// Begins a streaming answer.
     pub(crate) fn begin(&self, link: &mut Link, id: StreamId) {
-        link.reply(id, 200, envelope::CONTENT_TYPE_STREAM_PROTO);
+        let json = self.content_type.starts_with(envelope::CONTENT_TYPE_STREAM_JSON);
+        let form =
+            if json { envelope::CONTENT_TYPE_STREAM_JSON } else { envelope::CONTENT_TYPE_STREAM_PROTO };
+        link.reply(id, 200, form);
     }
 
     /// Answers a unary call.

@@ -4,7 +4,7 @@
 //! that the processor time of every descendant is counted. When the code ends it passes the end on and ends
 //! itself; the kernel then kills all that is left in the namespace, however it detached.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -34,11 +34,11 @@ pub(crate) fn run(start: Start, fence: Option<&Fence>, filter: &seccomp::Program
     }
     let _named = rustix::thread::set_name(c"sandkeep-init");
     match process::fork(Namespaces::NONE, None) {
-        Ok(Fork::Child) => fail(become_code(start, fence, filter)),
+        Ok(Fork::Child) => fail(become_code(start, fence, filter, reports.start.as_fd())),
         Err(errno) => fail(Failure { step: Step::Exec, errno }),
         Ok(Fork::Parent(code)) => {
             // The pipes must be the code's alone: their end is how the agent knows that all writers are gone.
-            process::keep_only(&reports.end);
+            process::close_all_but(0, &[reports.end.as_fd()]);
             // Closed with the rest, so not to be closed again.
             std::mem::forget((start, reports.start));
             let _told = rustix::io::write(&reports.end, &encode(reap_until(code.pid)));
@@ -72,7 +72,10 @@ fn own_proc() -> rustix::io::Result<()> {
     mount::make_private().map_err(|error| error.errno())?;
     root::own_processes().map_err(|error| match &error {
         root::Error::Mount(mount) => mount.errno(),
-        root::Error::Make { .. } => Errno::IO,
+        root::Error::Make { .. }
+        | root::Error::Source { .. }
+        | root::Error::Target { .. }
+        | root::Error::Image(_) => Errno::IO,
     })
 }
 

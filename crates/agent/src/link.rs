@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use sandkeep_protocol::frame::MAX_FDS;
 use sandkeep_protocol::head::{Head, ResponseHead};
@@ -43,7 +43,8 @@ pub(crate) struct Link {
     mux: Mux,
     outbox: Outbox,
     leaving: BTreeMap<StreamId, Vec<OwnedFd>>,
-    arrived: VecDeque<OwnedFd>,
+    /// Descriptors that came with one message each, for the frames that name them.
+    arrived: VecDeque<Vec<OwnedFd>>,
     buffer: Vec<u8>,
 }
 
@@ -51,8 +52,8 @@ pub(crate) struct Link {
 const ROUNDS: usize = 16;
 /// What is read at a time, small because every page of it that is touched costs each sandbox 2 µs and 4 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// Descriptors that may be waiting for the frame that names them.
-const MOST_ARRIVED: usize = 4 * MAX_FDS as usize;
+/// Messages whose descriptors may be waiting for the frame that names them.
+const MOST_ARRIVED: usize = 4;
 
 impl Link {
     /// Takes over a connected stream socket, which becomes non-blocking.
@@ -108,29 +109,35 @@ impl Link {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut into = [IoSliceMut::new(&mut self.buffer)];
         let got = recvmsg(&self.socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let mut came = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                // What exceeds the bound is closed here; the frame that counts on it is then a fault.
-                self.arrived.extend(descriptors.take(MOST_ARRIVED.saturating_sub(self.arrived.len())));
+                came.extend(descriptors);
             }
+        }
+        // One read gives the descriptors of one message at most (unix(7)). Where our table of descriptors is full the kernel
+        // leaves some out, or all, and says so: the frame that counts on them must not get those of the next.
+        let fell_short = got.flags.contains(ReturnFlags::CTRUNC);
+        // What exceeds the bound is closed here; the frame that counts on it is then a fault.
+        if (fell_short || !came.is_empty()) && self.arrived.len() < MOST_ARRIVED {
+            self.arrived.push_back(came);
         }
         Ok(got.bytes)
     }
 
-    /// The next thing that happened, with the descriptors that came along.
+    /// The next thing that happened, with the descriptors that came along: fewer than announced where our table of
+    /// descriptors was full.
     ///
     /// # Errors
     /// [`Broken::Descriptors`].
     pub(crate) fn next_event(&mut self) -> Result<Option<(Event, Vec<OwnedFd>)>, Broken> {
         let Some(event) = self.mux.poll_event() else { return Ok(None) };
         match &event {
+            Event::Opened { fds: 0, .. } => {}
             Event::Opened { fds, .. } => {
-                let count = usize::from(*fds);
-                if self.arrived.len() < count {
-                    return Err(Broken::Descriptors);
-                }
-                let descriptors = self.arrived.drain(..count).collect();
-                return Ok(Some((event, descriptors)));
+                let most = usize::from(*fds);
+                let descriptors = self.arrived.pop_front().filter(|came| came.len() <= most);
+                return Ok(Some((event, descriptors.ok_or(Broken::Descriptors)?)));
             }
             Event::Writable { id } => self.outbox.writable(&mut self.mux, *id),
             Event::Reset { id, .. } => {

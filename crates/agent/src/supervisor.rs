@@ -4,6 +4,7 @@
 //! kills whole trees. Everything it owns is in one value and one thread: a round sleeps until a socket or a moment
 //! is due, and deals with it. When its server goes away it ends the sandbox and itself.
 
+mod admit;
 pub(crate) mod boot;
 mod deliver;
 mod domain;
@@ -17,7 +18,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use sandkeep_protocol::mux::{Event, Side, StreamId};
 use sandkeep_protocol::supervisor as proto;
@@ -47,6 +48,8 @@ pub(crate) struct Supervisor {
     /// Domains that were used: to be made ready when there is nothing else to do.
     spent_domains: Vec<(u32, Domain)>,
     used_domains: BTreeSet<u32>,
+    /// How many processes clients have started.
+    processes: u64,
     next_look_us: u64,
     /// Of processes that belong to no execution.
     shared_beside: sandkeep_sandbox::watch::SharedMappings,
@@ -79,6 +82,7 @@ impl Supervisor {
             idle_domains: Vec::new(),
             spent_domains: Vec::new(),
             used_domains: BTreeSet::new(),
+            processes: 0,
             next_look_us: 0,
             shared_beside: sandkeep_sandbox::watch::SharedMappings::default(),
             inputs: BTreeMap::new(),
@@ -124,7 +128,7 @@ impl Supervisor {
             fds.push(PollFd::from_borrowed_fd(sandbox.link.fd(), sandbox.link.interest()));
             fds.push(PollFd::new(&sandbox.agent.pidfd, PollFlags::IN));
         }
-        let timeout = self.next_moment_us().map(|moment| timespec(moment.saturating_sub(clock::boot_us())));
+        let timeout = self.next_moment_us().map(clock::until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Broken::Socket(errno)),
@@ -180,9 +184,8 @@ impl Supervisor {
             Event::Data { id, bytes } => {
                 self.server.consume(id, bytes.len());
                 let fits = self.incoming.get_mut(&id).is_none_or(|incoming| incoming.take(&bytes));
-                if !fits {
-                    self.incoming.remove(&id);
-                    self.server.reset(id, sandkeep_protocol::mux::reset_code::PROTOCOL);
+                if !fits && let Some(incoming) = self.incoming.remove(&id) {
+                    incoming.refuse_as_too_long(&mut self.server, id);
                 }
             }
             Event::Finished { id } => {
@@ -243,10 +246,4 @@ fn wait_for_end(child: &process::Child) {
     let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
     while poll(&mut fds, None).is_err() {}
     let _reaped = process::reap(Some(child.pid));
-}
-
-fn timespec(micros: u64) -> Timespec {
-    let seconds = i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
-    let nanos = i64::try_from(micros % 1_000_000 * 1_000).expect("below a second");
-    Timespec { tv_sec: seconds, tv_nsec: nanos }
 }

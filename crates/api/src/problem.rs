@@ -83,11 +83,16 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::EnvInvalid => finally(400),
         C::Unauthenticated | C::TokenExpired => finally(401),
         C::Forbidden | C::OriginRefused => finally(403),
-        C::NoSuchRoute | C::NotFound => finally(404),
+        C::NoSuchRoute | C::NotFound | C::ImageUnknown => finally(404),
         C::MethodNotAllowed => finally(405),
         C::RequestTimeout => finally(408),
-        C::NameTaken | C::AlreadyStarted | C::StaleToken | C::IdempotencyKeyReused => finally(409),
-        C::BodyTooLarge | C::CodeTooLarge | C::EventTooLarge => finally(413),
+        C::NameTaken
+        | C::AlreadyStarted
+        | C::StaleToken
+        | C::IdempotencyKeyReused
+        | C::SandboxEnded
+        | C::ImageInUse => finally(409),
+        C::BodyTooLarge | C::CodeTooLarge | C::EventTooLarge | C::ImageTooLarge => finally(413),
         C::UnsupportedMediaType => finally(415),
         // What was asked for is well formed, and does not work in this sandbox or on this host.
         C::NotRunnable
@@ -95,6 +100,8 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::InterpreterMissing
         | C::MountRefused
         | C::RootUnusable
+        | C::ImageInvalid
+        | C::ImageUnsupported
         | C::OutputDirUnusable
         | C::LimitNotEnforceable
         | C::ReturnValueInvalid => finally(422),
@@ -112,7 +119,8 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::DataDirInUse
         | C::DataDirUnusable
         | C::IsolationUnavailable
-        | C::StateDirUnusable => finally(500),
+        | C::StateDirUnusable
+        | C::ImageStoreUnusable => finally(500),
         // A commit takes milliseconds; a database that restarts takes seconds; a sandbox is freed when somebody ends one.
         C::Overloaded | C::AnswerTimeout => later(1),
         C::StoreUnavailable => later(2),

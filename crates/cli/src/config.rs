@@ -8,6 +8,7 @@ use sandkeep_core::sandbox::Profile;
 use serde::Serialize;
 
 use crate::host;
+use crate::images::StoreArgs;
 use crate::out::{self, Stop};
 use crate::run::{self, LimitArgs};
 use crate::serve::{self, FileArg};
@@ -42,6 +43,9 @@ struct ShowArgs {
 
     #[command(flatten)]
     server: FileArg,
+
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// As JSON.
     #[arg(long)]
@@ -117,6 +121,12 @@ fn rows(show: &ShowArgs, limits: &Limits, source: impl Fn(&str) -> &'static str)
         source: source("state_dir"),
         what: "locks of sandboxes, and a place to build them on",
     });
+    rows.push(Row {
+        key: "image_directory",
+        value: show.store.path().map_or_else(|_| "none".to_owned(), |path| path.display().to_string()),
+        source: source("image_dir"),
+        what: "images, unpacked",
+    });
     rows
 }
 
@@ -158,7 +168,7 @@ mod tests {
         let rows = shown(&["--memory", "64Mi", "--pids", "7"]);
         let row =
             |key: &str| rows.iter().find(|row| row.key == key).map(|row| (row.value.as_str(), row.source));
-        assert_eq!(rows.len(), defaults::table().len() + 1);
+        assert_eq!(rows.len(), defaults::table().len() + 2);
         assert_eq!(row("memory"), Some(("64 MiB", "flag")));
         assert_eq!(row("processes"), Some(("7", "flag")));
         assert_eq!(row("disk"), Some(("32 MiB", "default")));
@@ -177,6 +187,7 @@ mod tests {
             "--output-kill=1Mi",
             "--profile=dev",
             "--state-dir=/x",
+            "--image-dir=/x",
         ]);
         let flags: Vec<_> = rows.iter().filter(|row| row.source == "flag").map(|row| row.key).collect();
         let all = [
@@ -190,6 +201,7 @@ mod tests {
             "output_kill",
             "profile",
             "state_directory",
+            "image_directory",
         ];
         assert_eq!(flags, all);
     }

@@ -14,6 +14,8 @@ mod config;
 mod doctor;
 mod explain;
 mod host;
+mod image;
+mod images;
 mod out;
 mod refusal;
 mod run;
@@ -44,6 +46,7 @@ enum Command {
     Run(Box<run::Args>),
     Serve(serve::Args),
     Doctor(doctor::Args),
+    Image(image::Args),
     Config(config::Args),
     Attack(attack::Args),
     Bench(bench::Args),
@@ -59,6 +62,7 @@ impl Command {
             Command::Run(args) => args.json,
             Command::Doctor(args) => args.json,
             Command::Config(args) => args.wants_json(),
+            Command::Image(args) => args.wants_json(),
             Command::Attack(args) => args.json,
             Command::Bench(args) => args.wants_json(),
             Command::Version(args) => args.json,
@@ -75,6 +79,7 @@ impl Command {
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,
             Command::Config(args) => config::execute(&args),
+            Command::Image(args) => image::execute(&args),
             Command::Explain(args) => explain::execute(&args),
             Command::Completions(args) => completions::execute(&args),
             Command::Version(args) => version::execute(&args),

@@ -12,7 +12,6 @@ mod input;
 mod interrupt;
 pub(crate) mod request;
 mod result;
-mod returned;
 mod summary;
 mod words;
 mod writer;
@@ -37,6 +36,8 @@ pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
     let request = request::build(&args)?;
     let results = args.out.as_deref().map(Destination::open).transpose()?;
     let driver = host::driver(args.state_dir.as_ref())?;
+    // Before interrupts are ours: until here nothing needs an orderly end.
+    let _image = request.base.ready()?;
     let mut interrupts = Interrupts::listen()?;
     let sandbox = tokio::select! {
         made = driver.create(&request.sandbox) => made?,
@@ -103,7 +104,7 @@ fn return_value(result: &ExecutionResult, written: &Written) -> Result<(), Stop>
     if written.stdout_mid_line {
         out::line("")?;
     }
-    out::line(&returned::compact(value))
+    out::line(&value.compact())
 }
 
 /// Errors of ours; what the code raised it has written itself.

@@ -25,7 +25,7 @@ fn run(words: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
-    let cases: [(&[&str], &str, &str); 22] = [
+    let cases: [(&[&str], &str, &str); 28] = [
         (&["run", "--memory", "12q", "-"], "invalid_size", "--memory: `12q`"),
         (&["run", "--timeout", "30", "-"], "invalid_duration", "write 30s or 30ms"),
         (&["run", "--cpu", "lots", "-"], "invalid_cpu", "--cpu: `lots`"),
@@ -40,6 +40,16 @@ fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
         (&["run", "--mount", "x", "-"], "mount_refused", "SRC:DEST"),
         (&["run", "--file", "/nonexistent", "-"], "file_unreadable", "`/nonexistent`"),
         (&["run", "--root-dir", "/nonexistent", "-"], "root_unusable", "--root-dir"),
+        (&["run", "--image", "python:3.12-slim", "x"], "image_unknown", "docker save -o FILE REF"),
+        (&["run", "--image", "/dev/null", "--", "true"], "image_invalid", "neither a file nor a directory"),
+        (
+            &["run", "--image", "/usr", "--", "true"],
+            "image_invalid",
+            "--image: the image: has neither index.json",
+        ),
+        (&["run", "--image", "x", "--root-dir", "/", "-"], "invalid_value", "--root-dir"),
+        (&["image", "import", "/nonexistent"], "file_unreadable", "/nonexistent"),
+        (&["image", "rm", "nothing:1"], "image_unknown", "`nothing:1`"),
         (&["run", "/nonexistent.py"], "file_unreadable", "`/nonexistent.py`"),
         (&["run", "--kind", "handler", "--event", "{", "/dev/null"], "unknown_language", "--lang"),
         (&["run", "--kind", "handler", "--lang", "py", "--event", "{", "/dev/null"], "event_not_json", "`{`"),

@@ -6,6 +6,9 @@
 
 pub mod audit;
 pub mod clock;
+pub mod ends;
+pub mod engine;
+pub mod executions;
 pub mod fault;
 pub mod first_start;
 pub mod idempotency;
@@ -13,8 +16,11 @@ pub mod identity;
 pub mod ids;
 mod key_file;
 pub mod master_key;
+pub mod output;
 pub mod projects;
+pub mod request;
 pub mod retention;
+pub mod sandboxes;
 pub mod seal;
 pub mod secrets;
 pub mod session;

@@ -97,6 +97,11 @@ codes! {
     InterpreterMissing = "interpreter_missing",
     MountRefused = "mount_refused",
     RootUnusable = "root_unusable",
+    ImageUnknown = "image_unknown",
+    ImageInvalid = "image_invalid",
+    ImageUnsupported = "image_unsupported",
+    ImageTooLarge = "image_too_large",
+    ImageInUse = "image_in_use",
     OutputDirUnusable = "output_dir_unusable",
     // Who may do what, and which request is which.
     Unauthenticated = "unauthenticated",
@@ -111,6 +116,7 @@ codes! {
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",
     StateDirUnusable = "state_dir_unusable",
+    ImageStoreUnusable = "image_store_unusable",
     TooManySandboxes = "too_many_sandboxes",
     NoSlot = "no_slot",
     // What the store says.
@@ -123,6 +129,7 @@ codes! {
     // What happened while it ran.
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",
+    SandboxEnded = "sandbox_ended",
     ReturnValueInvalid = "return_value_invalid",
     AlreadyStarted = "already_started",
     StaleToken = "stale_token",

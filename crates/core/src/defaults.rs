@@ -34,6 +34,8 @@ pub const ALL_SANDBOXES_MEMORY_PERCENT: u32 = 80;
 pub const CODE_MAX: ByteSize = ByteSize::from_mib(8);
 /// Largest event of a handler.
 pub const EVENT_MAX: ByteSize = ByteSize::from_mib(8);
+/// Largest return value of a handler, as JSON.
+pub const RETURN_VALUE_MAX: ByteSize = ByteSize::from_mib(8);
 /// Files named by one result.
 pub const ARTIFACTS_MAX: usize = 1_000;
 /// Bytes of files hashed for one result.

@@ -1,5 +1,6 @@
 //! Sandboxes: their security profile and their life.
 
+pub mod place;
 pub mod state;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::{ErrorCode, Problem};
 
+pub use place::MountTarget;
 pub use state::{Doing, Event, Failure, Illegal, Reason, SandboxState, transition};
 
 /// How much a sandbox allows inside itself. Neither lets anything out.

@@ -162,6 +162,12 @@ impl Decoder {
         self.ended
     }
 
+    /// True when nothing of another envelope has come yet: a body of messages alone may stop here.
+    #[must_use]
+    pub fn is_at_border(&self) -> bool {
+        self.partial.is_empty()
+    }
+
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Envelope>, Error> {
         if self.ended {
             return if input.is_empty() { Ok(None) } else { Err(Error::AfterEnd) };
@@ -272,6 +278,19 @@ mod tests {
         let mut decoder = Decoder::new(0);
         assert_eq!(all(&mut decoder, &prefix(0)), Ok(vec![Envelope::Message(vec![])]));
         assert!(!decoder.is_ended());
+        assert!(decoder.is_at_border());
+    }
+
+    #[test]
+    fn a_body_that_stops_in_a_message_is_told_from_one_that_does_not() {
+        let mut whole = Vec::new();
+        encode_message(&mut whole, b"ab");
+        for cut in 0..=whole.len() {
+            let mut decoder = Decoder::new(2);
+            let found = all(&mut decoder, &whole[..cut]).unwrap();
+            assert_eq!(decoder.is_at_border(), cut == 0 || cut == whole.len(), "cut after {cut}");
+            assert_eq!(found.len(), usize::from(cut == whole.len()));
+        }
     }
 
     #[test]

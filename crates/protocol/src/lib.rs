@@ -41,6 +41,7 @@ pub mod outbox;
 pub mod messages;
 
 pub use buffa;
+pub use buffa_types::google::protobuf::Timestamp;
 pub use messages::sandkeep::agent::v1 as agent;
 pub use messages::sandkeep::supervisor::v1 as supervisor;
 pub use messages::{filesystem, process, routes};

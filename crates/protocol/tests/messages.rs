@@ -5,9 +5,12 @@
 use std::fmt::Debug;
 
 use sandkeep_protocol::buffa::Message;
-use sandkeep_protocol::filesystem::{EntryInfo, FileType, GetWatcherEventsResponse, ListDirRequest};
+use sandkeep_protocol::filesystem::{
+    CreateWatcherRequest, EntryInfo, FileType, GetWatcherEventsResponse, ListDirRequest, MoveRequest,
+    WatchDirRequest, WatchDirResponse,
+};
 use sandkeep_protocol::process::{
-    ProcessEvent, SendInputRequest, SendSignalRequest, Signal, StartRequest, StartResponse,
+    ConnectResponse, ProcessEvent, SendInputRequest, SendSignalRequest, Signal, StartRequest, StartResponse,
     StreamInputRequest, process_event, process_input, process_selector, stream_input_request,
 };
 use sandkeep_protocol::{agent, routes, supervisor};
@@ -121,6 +124,43 @@ fn entries_of_a_file_system() {
     assert_eq!((info.size, info.r#type.as_known()), (5_000_000_000, Some(FileType::FILE_TYPE_SYMLINK)));
     let event = json!({"name": "a", "type": "EVENT_TYPE_CHMOD", "entry": entry});
     check::<GetWatcherEventsResponse>(json!({"events": [event]}));
+}
+
+#[test]
+fn requests_about_files_as_the_clients_send_them() {
+    check::<MoveRequest>(json!({"source": "a", "destination": "~/b"}));
+    check::<ListDirRequest>(json!({"path": "/", "depth": 2}));
+    let watch: WatchDirRequest = check(json!({"path": "w", "recursive": true, "includeEntry": true}));
+    assert!(watch.include_entry && !watch.allow_network_mounts);
+    let polled: CreateWatcherRequest = check(json!({"path": "w", "allowNetworkMounts": true}));
+    assert!(polled.allow_network_mounts);
+    // One reading serves both: their fields are the same, in both codecs.
+    let bytes = CreateWatcherRequest { recursive: true, ..polled }.encode_to_vec();
+    let read = WatchDirRequest::decode_from_slice(&bytes).unwrap();
+    assert_eq!((read.path.as_str(), read.recursive, read.allow_network_mounts), ("w", true, true));
+    check::<WatchDirResponse>(json!({"start": {}}));
+    check::<WatchDirResponse>(json!({"keepalive": {}}));
+    check::<WatchDirResponse>(json!({"filesystem": {"name": "d/f", "type": "EVENT_TYPE_WRITE"}}));
+}
+
+#[test]
+fn an_answer_of_connect_has_the_form_of_one_of_start() {
+    let said = json!({"event": {"data": {"pty": "aGk="}}});
+    let start: StartResponse = check(said.clone());
+    let connect: ConnectResponse = check(said);
+    assert_eq!(start.encode_to_vec(), connect.encode_to_vec());
+}
+
+#[test]
+fn an_admission_carries_what_its_process_is_held_by() {
+    let admit = agent::AdmitRequest {
+        execution_id: "process-1".into(),
+        clone_into_group: true,
+        deadline_boot_us: u64::MAX,
+        ..Default::default()
+    };
+    assert_eq!(agent::AdmitRequest::decode_from_slice(&admit.encode_to_vec()).unwrap(), admit);
+    assert_eq!(routes::agent::ADMIT, "/sandkeep.agent.v1.Agent/Admit");
 }
 
 #[test]

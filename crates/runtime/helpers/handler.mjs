@@ -24,9 +24,15 @@ const context = {
 };
 
 function encode(outcome) {
+  if ("error" in outcome) {
+    return Buffer.from(JSON.stringify(outcome), "utf8");
+  }
   // A result of undefined is null: a handler that returns nothing has a result all the same.
-  const text = JSON.stringify("value" in outcome ? { value: outcome.value ?? null } : outcome);
-  return Buffer.from(text, "utf8");
+  const text = JSON.stringify(outcome.value ?? null);
+  if (text === undefined) {
+    throw new TypeError(`a ${typeof outcome.value} has no JSON`);
+  }
+  return Buffer.from(`{"value":${text}}`, "utf8");
 }
 
 function handBack(outcome) {
@@ -45,11 +51,22 @@ function handBack(outcome) {
   process.exitCode = "error" in outcome ? 1 : 0;
 }
 
+// Of a message or a trace; what is longer helps nobody, and the whole result has 8 MiB.
+const LONGEST_TEXT = 200_000;
+
+// Without halves of surrogate pairs, which no UTF-8 has.
+const whole = (text) => Buffer.from(String(text).slice(0, LONGEST_TEXT), "utf8").toString("utf8");
+
 function failure(error) {
-  const known = error instanceof Error ? error : new Error(String(error));
-  const stack = known.stack ?? String(known);
-  console.error(stack);
-  return { error: { name: known.name, message: known.message, stack } };
+  try {
+    const known = error instanceof Error ? error : new Error(String(error));
+    const stack = String(known.stack ?? known);
+    console.error(stack);
+    return { error: { name: whole(known.name), message: whole(known.message), stack: whole(stack) } };
+  } catch {
+    // Its own properties throw.
+    return { error: { name: "Error", message: "an error that cannot be shown as text", stack: "" } };
+  }
 }
 
 async function load() {

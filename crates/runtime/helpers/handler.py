@@ -14,6 +14,8 @@ import time
 import traceback
 
 RESULT_FD = 3
+# Of a message or a trace; what is longer helps nobody, and the whole result has 8 MiB.
+LONGEST_TEXT = 200_000
 
 
 class Context:
@@ -36,13 +38,21 @@ class Context:
     get_remaining_time_in_millis = remaining_time_ms
 
 
+def encode(outcome):
+    try:
+        return json.dumps(outcome, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:
+        # Half a surrogate pair has no UTF-8, but an escape.
+        return json.dumps(outcome, allow_nan=False).encode()
+
+
 def hand_back(outcome):
     try:
-        data = json.dumps(outcome, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+        data = encode(outcome)
     except (TypeError, ValueError, RecursionError) as error:
         message = "the handler's result is not JSON: %s" % error
-        data = json.dumps({"error": {"name": "ResultNotJson", "message": message, "stack": ""}}).encode()
-        outcome = {"error": True}
+        outcome = {"error": {"name": "ResultNotJson", "message": message, "stack": ""}}
+        data = encode(outcome)
     view = memoryview(data)
     while view:
         view = view[os.write(RESULT_FD, view):]
@@ -50,14 +60,26 @@ def hand_back(outcome):
     return 1 if "error" in outcome else 0
 
 
+def whole(text):
+    """Without halves of surrogate pairs, which no UTF-8 has."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def text_of(error):
+    try:
+        return whole(str(error)[:LONGEST_TEXT])
+    except Exception:  # its own __str__ raises
+        return "an error that cannot be shown as text"
+
+
 def failure(error):
     # The frames of this file are not the user's.
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
-    stack = "".join(traceback.format_exception(type(error), error, trace))
+    stack = whole("".join(traceback.format_exception(type(error), error, trace)))
     sys.stderr.write(stack)
-    return {"error": {"name": type(error).__name__, "message": str(error), "stack": stack}}
+    return {"error": {"name": whole(type(error).__name__), "message": text_of(error), "stack": stack[-LONGEST_TEXT:]}}
 
 
 def load(path):

@@ -7,11 +7,11 @@ use std::pin::Pin;
 
 use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::Enforcement;
-use sandkeep_core::execution::{Artifact, EndFacts, Metrics, Work};
+use sandkeep_core::execution::{Artifact, EndFacts, Metrics, NotRunnable, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::Limits;
 use sandkeep_core::output::Stream;
-use sandkeep_core::sandbox::Profile;
+use sandkeep_core::sandbox::{MountTarget, Profile, place};
 
 /// An async result behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -123,7 +123,7 @@ pub enum Event {
 }
 
 /// The facts of an end, before they are a verdict.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ended {
     /// What [`sandkeep_core::execution::conclude`] decides on.
     pub facts: EndFacts,
@@ -147,15 +147,6 @@ pub struct Ended {
     pub started_at_ms: u64,
     /// Milliseconds since 1970 UTC.
     pub finished_at_ms: u64,
-}
-
-/// Why code could not be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotRunnable {
-    /// An errno.
-    pub errno: i32,
-    /// Which step of the start.
-    pub stage: String,
 }
 
 /// What a sandbox looks like from the host.
@@ -196,6 +187,16 @@ pub struct SandboxSpec {
     pub limits: Limits,
 }
 
+impl SandboxSpec {
+    /// Checks what the types cannot say. Every driver does so before it starts anything.
+    ///
+    /// # Errors
+    /// `mount_refused`.
+    pub fn check(&self) -> Result<(), Problem> {
+        place::check_mounts(self.mounts.iter().map(|mount| &mount.target))
+    }
+}
+
 /// Where programs come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Root {
@@ -210,8 +211,8 @@ pub enum Root {
 pub struct Mount {
     /// Absolute path on the host.
     pub source: String,
-    /// Absolute path inside.
-    pub target: String,
+    /// Where it is shown inside.
+    pub target: MountTarget,
     /// Whether the code may write there.
     pub writable: bool,
 }
@@ -241,6 +242,17 @@ pub struct ExecutionSpec {
     pub files: Vec<(String, Vec<u8>)>,
     /// Whether to look for new and changed files.
     pub artifacts: bool,
+}
+
+impl ExecutionSpec {
+    /// Checks what the types cannot say. Every driver does so before it starts anything.
+    ///
+    /// # Errors
+    /// Those of [`Work::check`]; `mount_refused` for files that cannot lie in one workspace.
+    pub fn check(&self) -> Result<(), Problem> {
+        self.work.check()?;
+        place::check_files(self.files.iter().map(|(path, _)| path.as_str()))
+    }
 }
 
 /// Who the code is.

@@ -6,5 +6,6 @@
 
 pub mod driver;
 pub mod local;
+pub mod outcome;
 
 pub use driver::{BoxFuture, Control, Driver, Event, Running, Sandbox};

@@ -3,12 +3,18 @@
 mod connection;
 mod convert;
 mod embed;
+#[cfg(test)]
+mod envd_tests;
 mod handle;
 pub mod probe;
+mod reach;
 mod resolve;
+pub mod root;
 mod state;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::sandbox::Profile;
@@ -16,7 +22,7 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Root, Sandbox, SandboxSpec};
 use connection::Connection;
 pub use resolve::{Interpreter, interpreters};
 pub use state::StateDirectory;
@@ -52,14 +58,22 @@ impl Local {
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
+        spec.check()?;
+        if let Root::Directory(path) = &spec.root {
+            root::check(Path::new(path))?;
+        }
         let mut wanted = convert::sandbox_spec(spec, &self.config, self.slot_hint());
         if spec.profile == Profile::Dev {
             wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();
         }
         let (connection, supervisor) = Connection::to_new_supervisor()?;
         let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: spec.token };
-        let answer: proto::BootResponse = connection.call(routes::BOOT, &request).await?;
-        match answer.outcome {
+        let booting = connection.call::<_, proto::BootResponse>(routes::BOOT, &request);
+        let Ok(answer) = tokio::time::timeout(BOOTS_WITHIN, booting).await else {
+            reach::Reach::of(supervisor.id(), None).kill();
+            return Err(handle::silent(BOOTS_WITHIN));
+        };
+        match answer?.outcome {
             Some(proto::__buffa::oneof::boot_response::Outcome::Booted(booted)) => {
                 self.remember_slot(booted.slot);
                 Ok(handle::Handle::new(spec, connection, supervisor, &booted))
@@ -81,6 +95,9 @@ impl Local {
     }
 }
 
+/// A supervisor gives up on process 1 after half of this, and says so.
+const BOOTS_WITHIN: Duration = Duration::from_secs(60);
+
 /// Slots below the newest that are tried again first.
 const WARM_SLOTS: u32 = 64;
 
@@ -91,81 +108,5 @@ impl Driver for Local {
 
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sandkeep_core::defaults;
-    use sandkeep_core::id::SandboxId;
-    use sandkeep_protocol::process as envd;
-    use sandkeep_protocol::process::__buffa::oneof::process_event::{Event, data_event::Output};
-    use sandkeep_protocol::routes::process as envd_routes;
-
-    use crate::driver::Root;
-
-    async fn sandbox() -> handle::Handle {
-        let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
-        let local = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(1) });
-        let spec = SandboxSpec {
-            id: SandboxId::new(1, [7; 10]),
-            incarnation: 1,
-            token: 1,
-            profile: Profile::Strict,
-            root: Root::Host,
-            mounts: Vec::new(),
-            limits: defaults::limits(),
-        };
-        local.make(&spec).await.unwrap()
-    }
-
-    fn start(cmd: &str, args: &[&str]) -> envd::StartRequest {
-        let config = envd::ProcessConfig {
-            cmd: cmd.to_owned(),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            ..Default::default()
-        };
-        envd::StartRequest { process: buffa::MessageField::some(config), ..Default::default() }
-    }
-
-    /// What a process of the envd service said, and how it ended.
-    async fn follow(
-        connection: &Connection,
-        request: &envd::StartRequest,
-    ) -> Result<(Vec<u8>, i32), Problem> {
-        let mut answers = connection.stream(envd_routes::START, request)?;
-        let (mut out, mut code) = (Vec::new(), -1);
-        while let Some(message) = answers.next::<envd::StartResponse>().await? {
-            match message.event.into_option().and_then(|event| event.event) {
-                Some(Event::Data(data)) => {
-                    if let Some(Output::Stdout(bytes)) = data.output {
-                        out.extend(bytes);
-                    }
-                }
-                Some(Event::End(end)) => code = end.exit_code,
-                Some(Event::Start(_) | Event::Keepalive(_)) | None => {}
-            }
-        }
-        Ok((out, code))
-    }
-
-    #[tokio::test]
-    async fn the_envd_process_service_answers_through_the_supervisor() {
-        let sandbox = sandbox().await;
-        if sandbox.enforcement().memory != sandkeep_core::enforcement::Level::Kernel {
-            // Processes of that service are refused where no group holds them.
-            assert!(follow(sandbox.connection(), &start("true", &[])).await.is_err());
-            return sandbox.stop().await;
-        }
-        let said =
-            follow(sandbox.connection(), &start("/bin/sh", &["-c", "echo $0-$HOME; exit 3"])).await.unwrap();
-        assert_eq!(said, (b"/bin/sh-/home/user\n".to_vec(), 3));
-        let absent = follow(sandbox.connection(), &start("/no/such/program", &[])).await.unwrap_err();
-        assert!(absent.message.contains("cannot start"), "{absent}");
-        let list: envd::ListResponse =
-            sandbox.connection().call(envd_routes::LIST, &envd::ListRequest::default()).await.unwrap();
-        assert!(list.processes.is_empty(), "all of them have ended: {list:?}");
-        sandbox.stop().await;
     }
 }

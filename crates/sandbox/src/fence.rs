@@ -16,7 +16,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -48,6 +48,13 @@ pub struct Fence {
     ruleset: OwnedFd,
     abi: u32,
     scoped: bool,
+}
+
+/// For whoever closes all other descriptors before entering.
+impl AsFd for Fence {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ruleset.as_fd()
+    }
 }
 
 /// The outcome of [`Fence::prepare`].

@@ -16,6 +16,8 @@ pub const USER_ID: u32 = 1000;
 pub const AGENT_ID: u32 = 65_533;
 /// Ids in the range of one sandbox, as container images expect them.
 pub const RANGE: u32 = 65_536;
+/// The ids above the agent's: that of `nobody` and `nogroup`, which package managers change to, and one more.
+const ABOVE: std::ops::Range<u32> = AGENT_ID + 1..RANGE;
 
 /// One run of ids: `inside..inside+count` are `outside..outside+count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +82,9 @@ impl IdMap {
     #[must_use]
     pub fn subordinate(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
         let spans = |own: u32, sub: Subordinate| {
-            let count = sub.count.min(AGENT_ID);
-            vec![
-                Span { inside: 0, outside: sub.first, count },
-                Span { inside: AGENT_ID, outside: own, count: 1 },
-            ]
+            let below = sub.from(0, 0..AGENT_ID);
+            let above = sub.from(below.count, ABOVE);
+            mapped([below, Span { inside: AGENT_ID, outside: own, count: 1 }, above])
         };
         Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
     }
@@ -94,11 +94,11 @@ impl IdMap {
     #[must_use]
     pub fn subordinate_as_caller(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
         let spans = |own: u32, sub: Subordinate| {
-            vec![
-                Span { inside: 0, outside: sub.first, count: USER_ID },
-                Span { inside: USER_ID, outside: own, count: 1 },
-                Span { inside: AGENT_ID, outside: sub.first + USER_ID, count: 1 },
-            ]
+            let below = sub.from(0, 0..USER_ID);
+            let agent = sub.from(USER_ID, AGENT_ID..AGENT_ID + 1);
+            let between = sub.from(USER_ID + 1, USER_ID + 1..AGENT_ID);
+            let above = sub.from(USER_ID + 1 + between.count, ABOVE);
+            mapped([below, Span { inside: USER_ID, outside: own, count: 1 }, between, agent, above])
         };
         Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
     }
@@ -109,12 +109,11 @@ impl IdMap {
     pub fn subordinate_as_root(uid: u32, gid: u32, uids: Subordinate, gids: Subordinate) -> Self {
         let spans = |own: u32, sub: Subordinate| {
             // One is left for the agent.
-            let count = (sub.count - 1).min(AGENT_ID - 1);
-            vec![
-                Span { inside: 0, outside: own, count: 1 },
-                Span { inside: 1, outside: sub.first, count },
-                Span { inside: AGENT_ID, outside: sub.first + count, count: 1 },
-            ]
+            let all_but_one = Subordinate { count: sub.count - 1, ..sub };
+            let below = all_but_one.from(0, 1..AGENT_ID);
+            let agent = sub.from(below.count, AGENT_ID..AGENT_ID + 1);
+            let above = sub.from(below.count + 1, ABOVE);
+            mapped([Span { inside: 0, outside: own, count: 1 }, below, agent, above])
         };
         Self { uids: spans(uid, uids), gids: spans(gid, gids), writer: Writer::Helpers }
     }
@@ -191,6 +190,19 @@ pub struct Subordinate {
     pub first: u32,
     /// How many.
     pub count: u32,
+}
+
+impl Subordinate {
+    /// Its ids from number `skip` on as those `inside`, as many as there are.
+    fn from(self, skip: u32, inside: std::ops::Range<u32>) -> Span {
+        let count = (inside.end - inside.start).min(self.count.saturating_sub(skip));
+        Span { inside: inside.start, outside: self.first + skip, count }
+    }
+}
+
+/// Those that hold any id.
+fn mapped<const N: usize>(spans: [Span; N]) -> Vec<Span> {
+    spans.into_iter().filter(|span| span.count > 0).collect()
 }
 
 /// The largest range that `table` (the text of `/etc/subuid`) lends to `user` by name or by number, if it holds
@@ -298,9 +310,29 @@ mod tests {
             assert!(map.uids.iter().chain(&map.gids).all(|s| s.outside > 0));
             assert!(map.outside_uid(USER_ID).is_some());
             assert_ne!(map.outside_uid(USER_ID), map.outside_uid(map.agent_id()));
+            assert!((0..RANGE).all(|id| map.outside_uid(id).is_some()), "{map:?}");
+            let mut outside: Vec<u32> = (0..RANGE).filter_map(|id| map.outside_uid(id)).collect();
+            outside.sort_unstable();
+            assert!(outside.windows(2).all(|pair| pair[0] < pair[1]), "two ids are one: {map:?}");
         }
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(1000), Some(1001));
         assert_eq!(IdMap::single(1001, 1001, 1000).outside_uid(0), None);
+    }
+
+    #[test]
+    fn a_small_range_maps_what_it_has_and_no_more() {
+        let sub = Subordinate { first: 100_000, count: USER_ID + 2 };
+        let maps = [
+            IdMap::subordinate(1001, 1001, sub, sub),
+            IdMap::subordinate_as_caller(1001, 1001, sub, sub),
+            IdMap::subordinate_as_root(1001, 1001, sub, sub),
+        ];
+        for map in maps {
+            let lent = map.uids.iter().filter(|span| span.outside != 1001);
+            assert!(lent.clone().all(|s| s.outside >= 100_000 && s.outside + s.count <= 101_002), "{map:?}");
+            assert!(lent.map(|span| span.count).sum::<u32>() <= sub.count);
+            assert!([0, USER_ID, AGENT_ID].iter().all(|id| map.outside_uid(*id).is_some()), "{map:?}");
+        }
     }
 
     #[test]
@@ -320,8 +352,9 @@ mod tests {
             assert_eq!(inner.outside_uid(AGENT_ID), None);
             assert_eq!(inner.outside_uid(0), Some(0));
             assert_eq!(inner.outside_uid(AGENT_ID - 1), Some(AGENT_ID - 1));
+            assert_eq!(inner.outside_uid(AGENT_ID + 1), Some(AGENT_ID + 1));
             // What the outer one does not map, the inner one must not.
-            assert_eq!(inner.outside_uid(AGENT_ID + 1).is_some(), outer.outside_uid(AGENT_ID + 1).is_some());
+            assert_eq!(inner.outside_uid(RANGE), None);
         }
         let single = IdMap::single(1001, 1001, 1000).without_agent();
         assert_eq!(single.outside_uid(1000), Some(1000));

@@ -87,14 +87,14 @@ pub fn proc() -> Result<OwnedFd> {
     describe(made, "make a procfs for", "/proc")
 }
 
-/// Pseudo-terminals of its own.
+/// Pseudo-terminals of its own, `most` at once: the kernel's bound is one for the whole host.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn devpts(target: &str) -> Result<()> {
+pub fn devpts(target: &str, most: u32) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let data = c"newinstance,ptmxmode=0666,mode=0620";
-    describe(mount("devpts", target, "devpts", flags, data), "mount devpts on", target)
+    let data = format!("newinstance,ptmxmode=0666,mode=0620,max={most}");
+    describe(mount("devpts", target, "devpts", flags, &*c_string(&data)), "mount devpts on", target)
 }
 
 /// An overlay of `upper` over `lower`; `work` lies beside `upper`. All must be paths without `,` or `:`.
@@ -146,13 +146,12 @@ pub fn seal(target: &str) -> Result<()> {
     set_attributes(target, libc::MOUNT_ATTR_RDONLY, false)
 }
 
-/// A detached copy of the tree at `source`, ids translated by the user namespace behind `userns`.
-/// Needs real root over the file system; the result is handed to [`attach`].
+/// Has the ids of the detached `tree` translated by the user namespace behind `userns`; all of it or nothing. Needs real
+/// root over the file system. `source` is for the error alone.
 ///
 /// # Errors
-/// The kernel's refusal: `EINVAL` when the file system cannot translate ids.
-pub fn id_mapped(source: &str, userns: impl AsFd) -> Result<OwnedFd> {
-    let tree = clone_tree(source)?;
+/// The kernel's refusal: `EINVAL` when a file system in it cannot translate ids.
+pub fn translate_ids(tree: &OwnedFd, userns: impl AsFd, source: &str) -> Result<()> {
     let attr = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
@@ -160,17 +159,27 @@ pub fn id_mapped(source: &str, userns: impl AsFd) -> Result<OwnedFd> {
         userns_fd: u64::try_from(userns.as_fd().as_raw_fd()).expect("descriptors are not negative"),
     };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    describe(mount_setattr(tree.as_raw_fd(), c"", flags, &attr), "translate ids of", source)?;
-    Ok(tree)
+    describe(mount_setattr(tree.as_raw_fd(), c"", flags, &attr), "translate ids of", source)
 }
 
-/// A detached copy of the tree at `source`, to be handed to [`attach`].
+/// A detached copy of the tree at `source`, with all mounted below it, to be handed to [`attach`].
 ///
 /// # Errors
 /// The kernel's refusal; `ENOENT` when there is none.
 pub fn clone_tree(source: &str) -> Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    clone(source, OpenTreeFlags::AT_RECURSIVE)
+}
+
+/// The same without what is mounted below it.
+///
+/// # Errors
+/// As [`clone_tree`]; `EINVAL` where that was mounted by somebody with more authority, who may have meant to cover something.
+pub fn clone_file_system(source: &str) -> Result<OwnedFd> {
+    clone(source, OpenTreeFlags::empty())
+}
+
+fn clone(source: &str, how: OpenTreeFlags) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | how;
     describe(open_tree(CWD, source, flags), "clone the tree at", source)
 }
 

@@ -216,27 +216,36 @@ pub fn signal(pidfd: impl AsFd, signal: Signal) -> io::Result<()> {
 /// A program with its arguments and environment, prepared before the fork.
 #[derive(Debug)]
 pub struct Program {
-    path: CString,
+    paths: Vec<CString>,
     argv: Vec<CString>,
     env: Vec<CString>,
 }
 
 impl Program {
-    /// `path` is absolute; `argv` includes the program's name; `env` is the whole environment (`K=V`).
+    /// `paths` are where the program may be, in order; `argv` includes its name; `env` is the whole environment (`K=V`).
     /// `None` when any of them holds a NUL byte.
     #[must_use]
-    pub fn new(path: Vec<u8>, argv: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Option<Self> {
+    pub fn new(paths: Vec<Vec<u8>>, argv: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Option<Self> {
         let all = |list: Vec<Vec<u8>>| list.into_iter().map(|s| CString::new(s).ok()).collect::<Option<_>>();
-        Some(Self { path: CString::new(path).ok()?, argv: all(argv)?, env: all(env)? })
+        Some(Self { paths: all(paths)?, argv: all(argv)?, env: all(env)? })
     }
 
-    /// Becomes the program; returns only the error.
+    /// Becomes the first of the paths that can be executed, as execvp(3) does; returns only the error: `EACCES` rather than
+    /// `ENOENT` where something was there that could not.
     #[must_use]
     pub fn exec(&self) -> io::Errno {
         let (argv, env) = (pointers(&self.argv), pointers(&self.env));
-        // SAFETY: both arrays are null-terminated and point into CStrings that `self` keeps alive.
-        unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
-        last_error()
+        let mut why = io::Errno::NOENT;
+        for path in &self.paths {
+            // SAFETY: both arrays are null-terminated and point into CStrings that `self` keeps alive.
+            unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+            match last_error() {
+                io::Errno::NOENT | io::Errno::NOTDIR if self.paths.len() > 1 => {}
+                io::Errno::ACCESS => why = io::Errno::ACCESS,
+                other => return other,
+            }
+        }
+        why
     }
 }
 
@@ -244,6 +253,34 @@ impl Program {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory of ours.
     unsafe { libc::_exit(code) }
+}
+
+/// While it lives, files are made and reached as another user: on file systems that know that user and not us, too.
+#[derive(Debug)]
+pub struct FileIds {
+    before: (libc::c_int, libc::c_int),
+}
+
+impl FileIds {
+    /// Becomes `uid` and `gid` for files, which takes the capabilities for changing ids. `uid` must not be 0: coming back
+    /// from that would cost capabilities (capabilities(7)).
+    #[must_use]
+    pub fn assume(uid: u32, gid: u32) -> Self {
+        assert!(uid != 0, "0 is no other user");
+        // SAFETY: both change ids of this thread alone and touch no memory. A refusal leaves our own, which may do less.
+        let before = unsafe { (libc::setfsuid(uid), libc::setfsgid(gid)) };
+        Self { before }
+    }
+}
+
+impl Drop for FileIds {
+    fn drop(&mut self) {
+        // SAFETY: as above; these are the ids that we had.
+        unsafe {
+            libc::setfsuid(self.before.0.cast_unsigned());
+            libc::setfsgid(self.before.1.cast_unsigned());
+        }
+    }
 }
 
 /// Signals whose default action or delivery would disturb the agent's own faces, which end by protocol alone.
@@ -306,26 +343,25 @@ pub fn place_inheritable(descriptor: &impl AsFd, at: RawFd) -> io::Result<()> {
     if done < 0 { Err(last_error()) } else { Ok(()) }
 }
 
-/// Closes every descriptor from `first` up in this process.
-pub fn close_from(first: u32) {
-    // SAFETY: callers are about to exec or own none of these; close_range cannot touch memory.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-}
-
-/// Closes the descriptors `first..=last`.
-pub fn close_between(first: u32, last: u32) {
-    // SAFETY: as for `close_from`.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-}
-
-/// Closes every descriptor but `kept`: for children that never execute anything, so nothing else closes for them what
-/// they inherited. All other owners of descriptors in this process must be forgotten, not dropped.
-pub fn keep_only(kept: &impl AsFd) {
-    let number = kept.as_fd().as_raw_fd().unsigned_abs();
-    if number > 0 {
-        close_between(0, number - 1);
+/// Closes every descriptor from `first` up but those `kept`. Whatever else owns one in this process must be forgotten, not
+/// dropped.
+pub fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    numbers.sort_unstable();
+    let mut from = first;
+    for number in numbers.into_iter().filter(|number| *number >= first) {
+        close_between(from, number.saturating_sub(1));
+        from = number + 1;
     }
-    close_from(number + 1);
+    close_between(from, u32::MAX);
+}
+
+/// Closes the descriptors `first..=last`; none when there are none.
+fn close_between(first: u32, last: u32) {
+    if first <= last {
+        // SAFETY: callers name what they still need; close_range cannot touch memory.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
 }
 
 /// Marks every descriptor from `first` up close-on-exec.
@@ -355,13 +391,17 @@ mod tests {
     fn ended_with(code: i32) -> Ended {
         match fork(Namespaces::NONE, None).unwrap() {
             Fork::Child => exit_now(code),
-            Fork::Parent(child) => loop {
-                let mut fds = [rustix::event::PollFd::new(&child.pidfd, rustix::event::PollFlags::IN)];
-                rustix::event::poll(&mut fds, None).unwrap();
-                if let Some(ended) = reap(Some(child.pid)).unwrap() {
-                    return ended;
-                }
-            },
+            Fork::Parent(child) => wait_for(&child),
+        }
+    }
+
+    fn wait_for(child: &Child) -> Ended {
+        loop {
+            let mut fds = [rustix::event::PollFd::new(&child.pidfd, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            if let Some(ended) = reap(Some(child.pid)).unwrap() {
+                return ended;
+            }
         }
     }
 
@@ -388,6 +428,45 @@ mod tests {
 
     #[test]
     fn a_nul_byte_is_refused() {
-        assert!(Program::new(b"/bin/tr\0ue".to_vec(), vec![], vec![]).is_none());
+        assert!(Program::new(vec![b"/bin/tr\0ue".to_vec()], vec![], vec![]).is_none());
+    }
+
+    #[test]
+    fn the_first_path_that_can_be_executed_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = directory.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let plain = plain.to_str().unwrap();
+        let below = format!("{plain}/x");
+        let check = |paths: &[&str], expected: Result<(), io::Errno>| {
+            let paths_of = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+            let program = Program::new(paths_of, vec![b"true".to_vec()], vec![]).unwrap();
+            let ended = match fork(Namespaces::NONE, None).unwrap() {
+                Fork::Child => exit_now(program.exec().raw_os_error()),
+                Fork::Parent(child) => wait_for(&child),
+            };
+            let expected = expected.err().map_or(0, io::Errno::raw_os_error);
+            assert_eq!(ended.status, Status::Exited(expected), "{paths:?}");
+        };
+        check(&["/bin/true"], Ok(()));
+        check(&["/nowhere/true", plain, &below, "/bin/true"], Ok(()));
+        check(&[], Err(io::Errno::NOENT));
+        check(&["/nowhere/a", "/nowhere/b"], Err(io::Errno::NOENT));
+        check(&["/nowhere/a", plain, "/nowhere/b"], Err(io::Errno::ACCESS));
+        check(&[&below], Err(io::Errno::NOTDIR));
+    }
+
+    #[test]
+    fn only_what_is_kept_stays_open() {
+        let open =
+            || rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let (a, kept, b, also) = (open(), open(), open(), open());
+        let Fork::Parent(child) = fork(Namespaces::NONE, None).unwrap() else {
+            close_all_but(3, &[also.as_fd(), kept.as_fd()]);
+            let is_open = |fd: &OwnedFd| rustix::fs::fstat(fd).is_ok();
+            let right = is_open(&kept) && is_open(&also) && !is_open(&a) && !is_open(&b);
+            exit_now(i32::from(!right))
+        };
+        assert_eq!(wait_for(&child).status, Status::Exited(0));
     }
 }

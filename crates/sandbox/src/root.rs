@@ -5,6 +5,9 @@
 //! one size-limited tmpfs that backs every writable place, so that the disk limit is one number that the kernel
 //! enforces. The caller is the sandbox's first process, already in its namespaces, with authority over them.
 
+mod image;
+mod shown;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -14,6 +17,12 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::mount::{self, Access};
+pub use shown::Mount;
+
+mod packages;
+mod users;
+
+pub use packages::HOST_PACKAGES;
 
 /// Host paths that `Source::Host` shows, read-only. Those that are symlinks (merged /usr) stay symlinks.
 pub const HOST_TREES: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -77,6 +86,8 @@ const WRITABLE: &[Place] = &[
     place_of("home", "/home/user", 0o700, true),
     place_of("workspace", "/workspace", 0o755, true),
 ];
+/// In an image's place: what it has there itself is not shown. Comes before what is mounted in it.
+const DEV: Place = place_of("dev", "/dev", 0o755, false);
 /// What the root inside can write besides, where programs are the host's and may be changed.
 const WRITABLE_BY_ROOT: &[Place] = &[
     place_of("etc", "/etc", 0o755, false),
@@ -124,19 +135,6 @@ pub enum Source {
     },
 }
 
-/// A host tree shown inside.
-#[derive(Debug)]
-pub struct Mount {
-    /// Absolute host path.
-    pub source: String,
-    /// Absolute path inside.
-    pub target: String,
-    /// Read-only unless granted.
-    pub access: Access,
-    /// The same tree with ids translated, where root prepared it.
-    pub tree: Option<OwnedFd>,
-}
-
 /// A root that could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -151,6 +149,25 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Something of the host cannot be shown: it is not what it was, or never was something to show.
+    #[error("{path} cannot be shown: {why}")]
+    Source {
+        /// Its path on the host.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be shown at a place of the sandbox.
+    #[error("{path} is no place for a mount: {why}")]
+    Target {
+        /// The path inside.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Nothing can be built on a directory that should be the root.
+    #[error("no sandbox can be built on it")]
+    Image(#[source] Box<Error>),
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -170,7 +187,10 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
     let writable = make(&plan.staging, fs::File::open("."))?;
-    let places = places(plan)?;
+    let mut places = places(plan)?;
+    if plan.changes_host_trees() {
+        places.extend(packages::places()?);
+    }
     let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
@@ -178,34 +198,54 @@ pub fn build(plan: &Plan) -> Result<OwnedFd> {
         make_dir(".data", 0o755)?;
         mount::attach_as_is(workings, ".data")?;
     }
-    match &plan.source {
-        Source::Host => host_root(plan)?,
-        Source::Directory { .. } => directory_root(&taken)?,
+    let built = match &taken.image {
+        None => host_root(plan),
+        Some(tree) => image::lay(tree, plan),
+    };
+    let furnished = built.and_then(|()| furnish(plan, &taken, &places));
+    furnished.map_err(|error| if taken.image.is_some() { error.of_image() } else { error })?;
+    if !plan.writable {
+        mount::seal("/")?;
+        if taken.image.is_some() {
+            mount::seal(DEV.target)?;
+        }
     }
+    Ok(writable.into())
+}
+
+impl Error {
+    /// The same error where it is the image's fault, as far as can be told.
+    fn of_image(self) -> Self {
+        match self {
+            Self::Mount(_) | Self::Make { .. } => Self::Image(Box::new(self)),
+            Self::Source { .. } | Self::Target { .. } | Self::Image(_) => self,
+        }
+    }
+}
+
+/// Moves into the root in the current directory, and puts in place what every sandbox has.
+fn furnish(plan: &Plan, taken: &Taken<'_>, places: &[(&'static Place, OwnedFd)]) -> Result<()> {
     mount::pivot_here()?;
     make_dirs("/dev")?;
-    for (place, tree) in &places {
+    for (place, tree) in places {
         make_dirs(place.target)?;
         mount::attach_as_is(tree, place.target)?;
     }
     make_dirs(AGENT_FILES)?;
     mount::tmpfs(AGENT_FILES, AGENT_FILES_BYTES, AGENT_FILES_INODES, 0o755)?;
-    etc(plan, &taken)?;
-    devices(plan, &taken)?;
+    etc(plan, taken)?;
+    devices(taken)?;
+    shown::place(&taken.mounts)?;
     processes(&taken.proc)?;
-    for (entry, tree, is_dir) in &taken.mounts {
-        show(entry, tree, *is_dir)?;
-    }
-    if matches!(plan.source, Source::Host) {
-        tidy(plan)?;
-    }
-    if !plan.writable {
-        mount::seal("/")?;
-    }
-    Ok(writable.into())
+    if taken.image.is_some() { Ok(()) } else { tidy(plan) }
 }
 
 impl Plan {
+    /// Whether the root inside changes what it sees of the host's trees.
+    fn changes_host_trees(&self) -> bool {
+        self.writable && matches!(self.source, Source::Host)
+    }
+
     fn needs_overlay(&self) -> bool {
         self.writable || matches!(self.source, Source::Directory { .. })
     }
@@ -215,7 +255,7 @@ impl Plan {
 struct Taken<'a> {
     devices: Vec<(&'static str, OwnedFd)>,
     etc: Vec<(&'static str, OwnedFd, bool)>,
-    mounts: Vec<(&'a Mount, OwnedFd, bool)>,
+    mounts: Vec<shown::Taken<'a>>,
     /// The image, for sources that are one.
     image: Option<OwnedFd>,
     proc: OwnedFd,
@@ -225,16 +265,7 @@ impl<'a> Taken<'a> {
     fn from_host(plan: &'a Plan) -> Result<Self> {
         let device = |name: &&'static str| Ok((*name, mount::clone_tree(&format!("/dev/{name}"))?));
         let etc = |path: &&'static str| Ok((*path, mount::clone_tree(path)?, Path::new(path).is_dir()));
-        let shown = |entry: &'a Mount| {
-            let tree = match &entry.tree {
-                Some(tree) => make(&entry.source, tree.try_clone())?,
-                None => mount::clone_tree(&entry.source)?,
-            };
-            // Asked of the tree: its path may lead through directories that we cannot enter as who we are now.
-            let is_dir = make(&entry.source, is_directory(&tree))?;
-            Ok((entry, tree, is_dir))
-        };
-        let from_etc = matches!(plan.source, Source::Host);
+        let from_etc = matches!(plan.source, Source::Host) && !plan.writable;
         let image = match &plan.source {
             Source::Host => None,
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
@@ -247,7 +278,7 @@ impl<'a> Taken<'a> {
                 .filter(|path| from_etc && Path::new(path).exists())
                 .map(etc)
                 .collect::<Result<_>>()?,
-            mounts: plan.mounts.iter().map(shown).collect::<Result<_>>()?,
+            mounts: shown::take(&plan.mounts)?,
             image,
             proc: mount::proc()?,
         })
@@ -284,48 +315,22 @@ fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
     make_dir(&upper, 0o755)?;
     make_dir(&work, 0o700)?;
-    for below in OWN_DIRECTORIES.iter().filter(|below| Path::new(path).join(below).is_dir()) {
-        make_dir(&format!("{upper}/{below}"), 0o755)?;
-    }
+    packages::own_directories(&upper, path)?;
     Ok(mount::overlay(name, path, &upper, &work)?)
-}
-
-/// Directories of a host tree that belong to the root inside where it may change them; all else in it belongs to nobody.
-/// A directory that is in both layers shows the files of both and the owner of the upper.
-const OWN_DIRECTORIES: &[&str] = &[
-    "bin",
-    "sbin",
-    "lib",
-    "libexec",
-    "include",
-    "share",
-    "local",
-    "local/bin",
-    "local/sbin",
-    "local/lib",
-    "local/share",
-];
-
-/// Lays an overlay over the image and makes it the current directory.
-fn directory_root(taken: &Taken<'_>) -> Result<()> {
-    make_dir(".lower", 0o755)?;
-    let image = taken.image.as_ref().expect("taken for every directory");
-    mount::attach(image, ".lower", Access::ReadOnly)?;
-    make_dir(".data/upper", 0o755)?;
-    make_dir(".data/work", 0o700)?;
-    make_dir(".root", 0o755)?;
-    mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
-    enter(".root")
 }
 
 /// Makes the writable places in the current directory, and a detached view of each.
 fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let by_root = plan.writable && matches!(plan.source, Source::Host);
-    let all = WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
+    let by_root = plan.changes_host_trees();
+    let dev = Some(&DEV).filter(|_| !matches!(plan.source, Source::Host));
+    let all = dev.into_iter().chain(WRITABLE).chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
     all.map(|place| {
         make_dir(place.name, place.mode)?;
         if place.users && plan.chown {
             give(place.name, plan.owner)?;
+        }
+        if by_root {
+            packages::fill(place, place.name)?;
         }
         Ok((place, mount::clone_tree(place.name)?))
     })
@@ -348,9 +353,14 @@ fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;
+    } else {
+        users::name_the_user()?;
     }
-    write("/etc/hosts", &format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
-    write("/etc/hostname", &format!("{}\n", plan.hostname))?;
+    if plan.writable && !plan.chown && matches!(plan.source, Source::Directory { .. }) {
+        packages::with_one_id()?;
+    }
+    write("/etc/hosts", format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", plan.hostname))?;
+    write("/etc/hostname", format!("{}\n", plan.hostname))?;
     write("/etc/resolv.conf", "")?;
     for (path, tree, is_dir) in &taken.etc {
         if *is_dir {
@@ -368,8 +378,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
 
-fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
-    let from_image = matches!(plan.source, Source::Directory { .. });
+fn devices(taken: &Taken<'_>) -> Result<()> {
     for (name, tree) in &taken.devices {
         let target = format!("/dev/{name}");
         write(&target, "")?;
@@ -377,14 +386,14 @@ fn devices(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     }
     for (name, to) in DEV_LINKS {
         let path = format!("/dev/{name}");
-        if from_image {
-            let _absent = fs::remove_file(&path);
-        }
         make(&path, symlink(to, &path))?;
     }
     make_dirs("/dev/pts")?;
-    Ok(mount::devpts("/dev/pts")?)
+    Ok(mount::devpts("/dev/pts", MOST_TERMINALS)?)
 }
+
+/// More than people and their programs open; all sandboxes and the host share some thousands.
+const MOST_TERMINALS: u32 = 256;
 
 /// A fresh /proc for an execution's own PID namespace, over the sandbox's.
 ///
@@ -419,22 +428,6 @@ fn if_there(result: mount::Result<()>) -> Result<()> {
     }
 }
 
-fn show(entry: &Mount, tree: &OwnedFd, is_dir: bool) -> Result<()> {
-    let target = entry.target.as_str();
-    if is_dir {
-        make_dirs(target)?;
-    } else {
-        make_dirs(Path::new(target).parent().and_then(Path::to_str).unwrap_or("/"))?;
-        write(target, "")?;
-    }
-    Ok(mount::attach(tree, target, entry.access)?)
-}
-
-fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
-    let stat = rustix::fs::fstat(tree)?;
-    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
-}
-
 fn enter(path: &str) -> Result<()> {
     make(path, chdir(path).map_err(Into::into))
 }
@@ -449,7 +442,7 @@ fn make_dirs(path: &str) -> Result<()> {
     make(path, fs::DirBuilder::new().recursive(true).mode(0o755).create(path))
 }
 
-fn write(path: &str, text: &str) -> Result<()> {
+fn write(path: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let mut file = options.open(path);
@@ -457,7 +450,7 @@ fn write(path: &str, text: &str) -> Result<()> {
         // An image may have a link or anything else there; what is written is always a fresh plain file.
         file = fs::remove_file(path).and_then(|()| options.open(path));
     }
-    make(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
+    make(path, file.and_then(|mut file| file.write_all(content.as_ref())))
 }
 
 fn give(path: &str, (uid, gid): (u32, u32)) -> Result<()> {

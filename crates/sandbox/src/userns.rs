@@ -1,8 +1,8 @@
 //! User namespaces that exist to carry a mapping: for ids of mounts, and for code that may be root inside.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal};
@@ -20,7 +20,7 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let holder = match process::fork(Namespaces::USER, None)? {
         Fork::Child => {
-            process::keep_only(&read);
+            process::close_all_but(0, &[read.as_fd()]);
             let _end = rustix::io::read(&read, &mut [0; 1]);
             process::exit_now(0)
         }
@@ -42,14 +42,4 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
 /// The kernel's refusal.
 pub fn open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/{}/ns/user", pid.as_raw_nonzero()))?.into())
-}
-
-/// Host ids of the owner of `path`.
-///
-/// # Errors
-/// `ENOENT` and the like.
-pub fn owner(path: &str) -> io::Result<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let meta = fs::metadata(path)?;
-    Ok((meta.uid(), meta.gid()))
 }

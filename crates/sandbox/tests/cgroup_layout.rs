@@ -124,10 +124,28 @@ fn version_1_alone_and_hybrid() {
 
 #[test]
 fn a_missing_version_1_controller_is_told() {
-    let names = ["pids", "cpu"];
+    let names = ["memory", "pids"];
     let fake = Fake::new(&v1_mounts(&names), "").v1(&names);
-    assert_eq!(fake.layout().controllers(), Controllers { pids: true, cpu: true, ..Controllers::default() });
-    check_missing(&fake.layout(), &[("memory", "v1 tree for memory"), ("io", "v1 tree for blkio")]);
+    assert_eq!(
+        fake.layout().controllers(),
+        Controllers { memory: true, pids: true, ..Controllers::default() }
+    );
+    check_missing(&fake.layout(), &[("cpu", "v1 tree for cpu"), ("io", "v1 tree for blkio")]);
+}
+
+/// A kernel started with `cgroup_disable=memory`, as some small boards do: what groups do not hold is watched, and that
+/// is done without groups altogether.
+#[test]
+fn groups_without_memory_or_processes_are_not_used() {
+    for (names, lacks) in [(["pids", "cpu"], "v1 tree for memory"), (["memory", "cpu"], "v1 tree for pids")] {
+        let fake = Fake::new(&v1_mounts(&names), "").v1(&names);
+        check_none(&fake.layout(), lacks, "mount -t cgroup -o");
+    }
+    for (there, lacks) in [("cpu io pids", "memory"), ("cpu io memory", "pids")] {
+        let files = [("cgroup.controllers", there), ("cgroup.subtree_control", ""), ("cgroup.procs", "1\n")];
+        let real_root = Fake::new(V2_MOUNT, "0::/\n").group("", &files);
+        check_none(&real_root.layout(), lacks, &format!("cgroup_enable={lacks}"));
+    }
 }
 
 #[test]

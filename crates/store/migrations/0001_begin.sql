@@ -36,6 +36,8 @@ CREATE TABLE sandboxes (
     token BIGINT NOT NULL,
     -- Where it is: facts by which it is found again.
     place TEXT,
+    -- Not before: after a failure.
+    next_try_us BIGINT NOT NULL,
     spec TEXT NOT NULL,
     created_us BIGINT NOT NULL,
     updated_us BIGINT NOT NULL,
@@ -78,6 +80,7 @@ CREATE TABLE executions (
 CREATE INDEX executions_of_sandbox ON executions (sandbox_id, created_us, id);
 CREATE INDEX executions_newest ON executions (project_id, created_us, id);
 CREATE INDEX executions_oldest ON executions (created_us, id);
+CREATE INDEX executions_cancelled ON executions (created_us, id) WHERE cancel_requested_us IS NOT NULL;
 
 -- Executions with their end: appended to, read by id or newest first, deleted from when old.
 CREATE TABLE finished_executions (
@@ -128,3 +131,14 @@ CREATE TABLE idempotency (
     PRIMARY KEY (project_id, principal, route, key)
 );
 CREATE INDEX idempotency_oldest ON idempotency (created_us);
+
+-- The stored log of an execution's output: pieces in order of position, without overlap. A piece holds its bytes, or they
+-- are a blob of the same position, or it is the one gap.
+CREATE TABLE output_chunks (
+    execution_id TEXT NOT NULL,
+    from_position BIGINT NOT NULL,
+    to_position BIGINT NOT NULL,
+    place TEXT NOT NULL,
+    bytes BYTEA,
+    PRIMARY KEY (execution_id, from_position)
+);

@@ -111,17 +111,22 @@ pub struct Claim {
 statements! {
     ACCEPT = "INSERT INTO executions (id, project_id, sandbox_id, state, kind, language, request, token, created_us)
         VALUES ($1, $2, $3, 'queued', $4, $5, $6, 0, $7)";
-    /// A row is free when nobody has it, or whoever has it was not heard of since $3. The oldest first.
+    /// A row is free when nobody has it, or whoever has it was not heard of since $3; and only whoever holds its sandbox,
+    /// running, can do something with it. The oldest first.
     CLAIM: Live = {
         sqlite: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
+            SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
+            LEFT JOIN servers s ON s.id = e.server_id
             WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+                AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
                 cancel_requested_us, created_us, started_us",
         postgres: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
+            SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
+            LEFT JOIN servers s ON s.id = e.server_id
             WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+                AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
                 cancel_requested_us, created_us, started_us"
@@ -142,7 +147,8 @@ statements! {
                 cancel_requested_us, created_us, started_us"
     };
     /// Not once a cancel is accepted: then the code is not to run at all.
-    STARTED = "UPDATE executions SET state = 'running', started_us = $4, incarnation = $5
+    STARTED = "UPDATE executions SET state = 'running', started_us = $4,
+        incarnation = (SELECT b.incarnation FROM sandboxes b WHERE b.id = sandbox_id)
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting' AND cancel_requested_us IS NULL";
     GIVE_BACK = "UPDATE executions SET state = 'queued', server_id = NULL
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting'";
@@ -157,6 +163,16 @@ statements! {
     GET_FINISHED: Finished = "SELECT id, project_id, sandbox_id, state, kind, language, result, created_us, started_us,
         finished_us FROM finished_executions WHERE id = $1";
     IS_FINISHED = "SELECT 1 AS found FROM finished_executions WHERE id = $1";
+    CANCELLED: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+        cancel_requested_us, created_us, started_us FROM executions
+        WHERE cancel_requested_us IS NOT NULL AND (server_id = $1 OR server_id IS NULL) ORDER BY created_us, id LIMIT $2";
+    /// Whoever holds the sandbox ends what never began in it.
+    CLAIM_OF: Live = "UPDATE executions SET server_id = $1, token = token + 1
+        WHERE sandbox_id = $2 AND EXISTS (SELECT 1 FROM sandboxes b WHERE b.id = $2 AND b.server_id = $1 AND b.token = $3)
+        RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+            cancel_requested_us, created_us, started_us";
+    TAKE_QUEUED = "UPDATE executions SET server_id = $2, token = token + 1
+        WHERE id = $1 AND server_id IS NULL AND token = $3 AND state = 'queued'";
     LIVE_OF: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
         cancel_requested_us, created_us, started_us FROM executions
         WHERE sandbox_id = $1 ORDER BY created_us, id LIMIT $2";
@@ -201,19 +217,37 @@ pub async fn adopt(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: 
     Ok(adopted)
 }
 
+/// Those of a server, or of nobody, that were asked to end, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn cancelled(from: &mut Connection, server_id: ServerId, limit: u32) -> Result<Vec<Live>> {
+    from.all(&CANCELLED, values![server_id, i64::from(limit)]).await
+}
+
+/// Takes everything in a sandbox that `by` holds, to end it: the sandbox goes. Each gets a new token, which voids whoever
+/// followed it.
+///
+/// # Errors
+/// The database's.
+pub async fn claim_of(tx: &mut Tx, sandbox_id: SandboxId, by: Claim) -> Result<Vec<Live>> {
+    tx.all(&CLAIM_OF, values![by.server_id, sandbox_id, by.token]).await
+}
+
+/// Takes one that nobody has, to end it. Its token is one more than `token` then.
+///
+/// # Errors
+/// The database's.
+pub async fn take_queued(tx: &mut Tx, id: ExecutionId, server_id: ServerId, token: i64) -> Result<Guarded> {
+    guarded(tx, &TAKE_QUEUED, values![id, server_id, token], id).await
+}
+
 /// W3: from now on its code may have run. Stale too when a cancel came first.
 ///
 /// # Errors
 /// The database's.
-pub async fn started(
-    tx: &mut Tx,
-    id: ExecutionId,
-    claim: Claim,
-    incarnation: i64,
-    now_us: i64,
-) -> Result<Guarded> {
-    let values = values![id, claim.server_id, claim.token, now_us, incarnation];
-    guarded(tx, &STARTED, values, id).await
+pub async fn started(tx: &mut Tx, id: ExecutionId, claim: Claim, now_us: i64) -> Result<Guarded> {
+    guarded(tx, &STARTED, values![id, claim.server_id, claim.token, now_us], id).await
 }
 
 /// Puts back what was claimed and did not start: another may take it.

@@ -19,6 +19,7 @@ pub mod idempotency;
 mod lock;
 mod migrate;
 pub mod open;
+pub mod output;
 pub mod principals;
 pub mod projects;
 pub mod row;

@@ -41,6 +41,8 @@ record! {
         pub token: i64,
         /// Facts by which its supervisor is found again, as JSON.
         pub place: Option<String>,
+        /// Nothing is tried before this.
+        pub next_try_us: i64,
         /// What it is: template, limits, profile, labels, as JSON.
         pub spec: String,
         /// When it was accepted.
@@ -102,39 +104,60 @@ pub struct Observed {
     pub incarnation: i64,
     /// Where it is.
     pub place: Option<String>,
+    /// Whether that is what the wish asked for. Otherwise it is tried again, not before this time.
+    pub next_try_us: Option<i64>,
 }
 
 statements! {
     ACCEPT = "INSERT INTO sandboxes (id, project_id, name, desired, generation, state, observed_generation, incarnation,
-        token, spec, created_us, updated_us, active_us, expires_us)
-        VALUES ($1, $2, $3, 'running', 1, 'creating', 0, 0, 0, $4, $5, $5, $5, $6)";
+        token, next_try_us, spec, created_us, updated_us, active_us, expires_us)
+        VALUES ($1, $2, $3, 'running', 1, 'creating', 0, 0, 0, 0, $4, $5, $5, $5, $6)";
     WANT = "UPDATE sandboxes SET desired = $3, generation = generation + 1, updated_us = $4
         WHERE id = $1 AND generation = $2";
     CLAIM: Sandbox = {
         sqlite: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
-            WHERE b.observed_generation < b.generation AND (s.id IS NULL OR s.seen_us < $3)
+            WHERE b.observed_generation < b.generation AND b.next_try_us <= $4
+                AND (s.id IS NULL OR s.seen_us < $3)
             ORDER BY b.updated_us LIMIT $2)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
-                server_id, token, place, spec, created_us, updated_us, active_us, expires_us",
+                server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us",
         postgres: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
-            WHERE b.observed_generation < b.generation AND (s.id IS NULL OR s.seen_us < $3)
+            WHERE b.observed_generation < b.generation AND b.next_try_us <= $4
+                AND (s.id IS NULL OR s.seen_us < $3)
             ORDER BY b.updated_us LIMIT $2 FOR UPDATE OF b SKIP LOCKED)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
-                server_id, token, place, spec, created_us, updated_us, active_us, expires_us"
+                server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us"
+    };
+    UNSETTLED: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
+        server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
+        WHERE server_id = $1 AND observed_generation < generation AND next_try_us <= $3 ORDER BY updated_us LIMIT $2";
+    /// Everything that a server not heard of since $3 had, settled or not.
+    ADOPT: Sandbox = {
+        sqlite: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
+            SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
+            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.seen_us < $3) ORDER BY b.updated_us LIMIT $2)
+            RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
+                server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us",
+        postgres: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
+            SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
+            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.seen_us < $3) ORDER BY b.updated_us LIMIT $2
+            FOR UPDATE OF b SKIP LOCKED)
+            RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
+                server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us"
     };
     OBSERVE = "UPDATE sandboxes SET observed_generation = $4, state = $5, detail = $6, incarnation = $7, place = $8,
-        updated_us = $9 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
+        next_try_us = $9, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
     USED = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND active_us < $2";
     KEEP_END = "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
         SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
         WHERE id = $1 AND server_id = $2 AND token = $3";
     REMOVE_LIVE = "DELETE FROM sandboxes WHERE id = $1 AND server_id = $2 AND token = $3";
     GET: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
-        server_id, token, place, spec, created_us, updated_us, active_us, expires_us FROM sandboxes WHERE id = $1";
+        server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes WHERE id = $1";
     LIST: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
-        server_id, token, place, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
+        server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
         WHERE project_id = $1 AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4";
     GET_ENDED: Ended = "SELECT id, project_id, name, reason, spec, created_us, ended_us FROM ended_sandboxes WHERE id = $1";
     IS_ENDED = "SELECT 1 AS found FROM ended_sandboxes WHERE id = $1";
@@ -172,12 +195,39 @@ pub async fn want(
     Ok(done)
 }
 
-/// Takes up to `most` that have something to be done and that nobody acts for, those waiting longest first.
+/// Takes up to `most` that have something to be done by `now_us` and that nobody acts for, those waiting longest first.
 ///
 /// # Errors
 /// The database's.
-pub async fn claim(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: i64) -> Result<Vec<Sandbox>> {
-    tx.all(&CLAIM, values![server_id, i64::from(most), alive_since_us]).await
+pub async fn claim(
+    tx: &mut Tx,
+    server_id: ServerId,
+    most: u32,
+    alive_since_us: i64,
+    now_us: i64,
+) -> Result<Vec<Sandbox>> {
+    tx.all(&CLAIM, values![server_id, i64::from(most), alive_since_us, now_us]).await
+}
+
+/// Those of a server that have something to be done by `now_us`, those waiting longest first.
+///
+/// # Errors
+/// The database's.
+pub async fn unsettled(
+    from: &mut Connection,
+    server_id: ServerId,
+    most: u32,
+    now_us: i64,
+) -> Result<Vec<Sandbox>> {
+    from.all(&UNSETTLED, values![server_id, i64::from(most), now_us]).await
+}
+
+/// Takes over up to `most` that a server had which was not heard of since `alive_since_us`: to be found again, or lost.
+///
+/// # Errors
+/// The database's.
+pub async fn adopt(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: i64) -> Result<Vec<Sandbox>> {
+    tx.all(&ADOPT, values![server_id, i64::from(most), alive_since_us]).await
 }
 
 /// Writes down what its holder saw. An incarnation never goes back.
@@ -191,17 +241,20 @@ pub async fn observe(
     observed: &Observed,
     now_us: i64,
 ) -> Result<Guarded> {
-    let Observed { generation, state, detail, incarnation, place } = observed;
+    let Observed { generation, state, detail, incarnation, place, next_try_us } = observed;
+    // A wish that was not met stays one.
+    let observed_generation = if next_try_us.is_some() { *generation - 1 } else { *generation };
     let (server_id, token) = (claim.server_id, claim.token);
     let values = values![
         id,
         server_id,
         token,
-        *generation,
+        observed_generation,
         *state,
         detail.clone(),
         *incarnation,
         place.clone(),
+        next_try_us.unwrap_or(0),
         now_us
     ];
     guarded(tx, &OBSERVE, values, id).await

@@ -57,6 +57,7 @@ pub const ALL: &[&[Statement]] = &[
     crate::executions::STATEMENTS,
     crate::idempotency::STATEMENTS,
     crate::migrate::STATEMENTS,
+    crate::output::STATEMENTS,
     crate::principals::STATEMENTS,
     crate::projects::STATEMENTS,
     crate::sandboxes::STATEMENTS,

@@ -15,6 +15,7 @@ use rustix::process::{
     DumpableBehavior, Gid, Resource, Rlimit, Uid, getrlimit, set_dumpable_behavior, setrlimit, setsid, umask,
 };
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
@@ -23,6 +24,7 @@ use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
 
 use super::Prepared;
 use super::sudo::Sudo;
+use super::terminal;
 use crate::supervisor::boot::chain;
 
 /// What process 1 needs to know.
@@ -54,6 +56,28 @@ pub(crate) enum Error {
     File { step: &'static str, source: std::io::Error },
 }
 
+impl Error {
+    /// What the supervisor hears: a stable code, and why.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Root(root::Error::Source { path, why }) => {
+                let why = format!("cannot be shown: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "a file or directory to show")
+            }
+            Self::Root(root::Error::Target { path, why }) => {
+                let why = format!("is no place for a mount: {why}");
+                Problem::refused(ErrorCode::MountRefused, path, &why, "another target, like /data")
+            }
+            Self::Root(root::Error::Image(_)) => Problem::new(ErrorCode::RootUnusable, self.to_string()),
+            Self::Root(root::Error::Mount(_) | root::Error::Make { .. })
+            | Self::Step { .. }
+            | Self::Caps(_)
+            | Self::File { .. } => Problem::new(ErrorCode::SandboxFailed, self.to_string()),
+        }
+        .to_string()
+    }
+}
+
 /// Makes the standard descriptors /dev/null and closes all others but those `kept`.
 ///
 /// # Errors
@@ -64,25 +88,16 @@ pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     std::mem::forget(null);
-    let mut numbers = kept.map(|descriptor| descriptor.as_raw_fd().unsigned_abs());
-    numbers.sort_unstable();
-    let mut from = 3;
-    for number in numbers {
-        if number > from {
-            process::close_between(from, number - 1);
-        }
-        from = number + 1;
-    }
-    process::close_from(from);
+    process::close_all_but(RESULT, &kept.map(AsFd::as_fd));
     // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
-    if !numbers.contains(&RESULT) {
+    if kept.iter().all(|descriptor| descriptor.as_raw_fd().unsigned_abs() != RESULT) {
         std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
     }
     Ok(())
 }
 
 /// The descriptor over which a handler hands back its result.
-const RESULT: u32 = 3;
+pub(crate) const RESULT: u32 = 3;
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
 ///
@@ -97,13 +112,14 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepar
     }
     take_trees(&mut birth.plan, &came, trees);
     let (userns, disk) = grow_up(birth)?;
+    let terminals = terminal::directory().map_err(step("open the directory of terminals"))?;
     let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
     ready(socket, abi, &disk).map_err(step("answer"))?;
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
     let _filter = seccomp::program(memory);
-    Ok((Prepared { fence, userns, memory, many_ids: birth.ids.separates_agent() }, sudo))
+    Ok((Prepared { fence, userns, memory, terminals, many_ids: birth.ids.separates_agent() }, sudo))
 }
 
 /// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts.
@@ -168,7 +184,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
         // What is built belongs to the root inside, as people expect of a system.
         become_id(0).map_err(step("become the root inside"))?;
     }
-    limit_ipc(birth.memory_bytes);
+    limit_shared(birth.memory_bytes);
     umask(rustix::fs::Mode::empty());
     let disk = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
@@ -196,20 +212,24 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
 }
 
 /// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,
-/// which takes at most half, they leave room for the next execution.
-fn limit_ipc(memory_bytes: u64) {
+/// which takes at most half, they leave room for the next execution. And what the kernel counts for whoever made the
+/// sandbox, in all of their sandboxes and outside of them together: else one sandbox could take all of it.
+fn limit_shared(memory_bytes: u64) {
     let pages = (memory_bytes / 8 / 4096).max(1);
     let limits = [
-        ("shmall", pages.to_string()),
+        ("kernel/shmall", pages.to_string()),
         // Queues hold 16 KiB each.
-        ("msgmni", "64".to_owned()),
+        ("kernel/msgmni", "64".to_owned()),
         // Semaphores per set, in all, operations per call, sets.
-        ("sem", "250 32000 32 128".to_owned()),
+        ("kernel/sem", "250 32000 32 128".to_owned()),
+        // The usual bound for one user of the host is 128.
+        ("user/max_inotify_instances", "24".to_owned()),
+        ("user/max_inotify_watches", "16384".to_owned()),
     ];
     for (name, value) in limits {
         // Where the kernel does not let the root of a namespace do it, there is nothing more to be had; and where
-        // memory is only watched, code has none of these.
-        let _refused = std::fs::write(format!("/proc/sys/kernel/{name}"), value);
+        // memory is only watched, code has no System V objects.
+        let _refused = std::fs::write(format!("/proc/sys/{name}"), value);
     }
 }
 

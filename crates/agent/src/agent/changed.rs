@@ -38,7 +38,7 @@ impl Looker {
         match process::fork(Namespaces::NONE, None).map_err(failed)? {
             Fork::Child => {
                 // Others wait for the end of pipes that we hold copies of.
-                process::keep_only(&theirs);
+                process::close_all_but(0, &[theirs.as_fd()]);
                 work(&request, &theirs);
                 process::exit_now(0)
             }

@@ -3,16 +3,17 @@
 //! Order matters. Groups first, while their descriptors are still open; ids before capabilities, which
 //! changing ids needs; Landlock and the system call filter last, since both forbid what comes before.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, chdir, setsid, umask};
+use rustix::process::{DumpableBehavior, Gid, Uid, chdir, set_dumpable_behavior, setsid, umask};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use sandkeep_sandbox::fence::Fence;
 use sandkeep_sandbox::process::{self, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::{caps, cgroup, seccomp};
 
+use super::birth::RESULT;
 use crate::clock;
 
 /// Who the code is.
@@ -32,6 +33,8 @@ pub(crate) struct Start {
     pub(crate) identity: Identity,
     /// Standard input, output and error, in that order.
     pub(crate) stdio: [OwnedFd; 3],
+    /// Whether they are a terminal, which becomes the session's own.
+    pub(crate) terminal: bool,
     /// Where a handler hands back its result: descriptor 3 of the code.
     pub(crate) result: Option<OwnedFd>,
     /// Files of control groups to join, see `cgroup::enter`.
@@ -120,54 +123,124 @@ impl Failure {
     }
 }
 
-/// Becomes the code. Only returns to report why it could not; the caller writes that and ends.
-pub(crate) fn become_code(start: Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Failure {
-    let Err(failure) = prepare(&start, fence, filter) else {
-        clock::wait_past_file_time(start.not_before_unix_ns);
-        return Failure { step: Step::Exec, errno: start.program.exec() };
+/// Becomes the code. Only returns to report why it could not; the caller writes that to `report` and ends.
+pub(crate) fn become_code(
+    start: Start,
+    fence: Option<&Fence>,
+    filter: &seccomp::Program,
+    report: BorrowedFd<'_>,
+) -> Failure {
+    let failure = match prepare(&start, fence, filter, report) {
+        Err(failure) => failure,
+        Ok(()) => {
+            clock::wait_past_file_time(start.not_before_unix_ns);
+            Failure { step: Step::Exec, errno: start.program.exec() }
+        }
     };
+    // Most of its descriptors are closed, so not to be closed again.
+    std::mem::forget(start);
     failure
 }
 
-fn prepare(start: &Start, fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
+fn prepare(
+    start: &Start,
+    fence: Option<&Fence>,
+    filter: &seccomp::Program,
+    report: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let at = |step| move |errno| Failure { step, errno };
     cgroup::enter::enter(&start.groups).map_err(|error| at(Step::Group)(as_errno(&error)))?;
     if start.grouped {
         process::own_cgroup_namespace().map_err(at(Step::Namespace))?;
     }
     setsid().map_err(at(Step::Session))?;
+    if start.terminal {
+        rustix::process::ioctl_tiocsctty(&start.stdio[0]).map_err(at(Step::Session))?;
+    }
     process::reset_signals();
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     // A limit that could not be had is a stricter one.
     let _stricter = start.rlimits.apply();
-    descriptors(start).map_err(at(Step::Descriptors))?;
-    if let Some(userns) = &start.userns {
-        let kind = Some(rustix::thread::LinkNameSpaceType::User);
-        rustix::thread::move_into_link_name_space(userns.as_fd(), kind).map_err(at(Step::Namespace))?;
-        // Entering gave all capabilities over that namespace, and with them the right to bound them.
-        caps::bound(caps::ALL, caps::DEV_ROOT).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
-    }
-    if start.identity.change {
-        identity(start.identity).map_err(at(Step::Identity))?;
-    }
-    caps::hold(kept_caps(start)).map_err(|_| at(Step::Privileges)(Errno::PERM))?;
-    caps::set_no_new_privs().map_err(|_| at(Step::Privileges)(Errno::PERM))?;
-    // As the code, so that it cannot start where it may not go.
-    chdir(start.cwd.as_str()).map_err(at(Step::Cwd))?;
-    if let Some(fence) = fence {
-        fence.enter().map_err(|_| at(Step::Landlock)(Errno::PERM))?;
-    }
-    filter.install().map_err(|_| at(Step::Seccomp)(Errno::PERM))
+    enter_namespace(start.userns.as_ref())?;
+    descriptors(start, fence, report).map_err(at(Step::Descriptors))?;
+    become_user(start.identity, start.userns.is_some())?;
+    enter(&start.cwd).map_err(at(Step::Cwd))?;
+    wall_in(fence, filter)
 }
 
-fn descriptors(start: &Start) -> rustix::io::Result<()> {
+/// Into the user namespace of profile `dev`.
+fn enter_namespace(userns: Option<&OwnedFd>) -> Result<(), Failure> {
+    let Some(userns) = userns else { return Ok(()) };
+    let kind = Some(rustix::thread::LinkNameSpaceType::User);
+    rustix::thread::move_into_link_name_space(userns.as_fd(), kind)
+        .map_err(|errno| Failure { step: Step::Namespace, errno })?;
+    // Entering gave all capabilities over that namespace, and with them the right to bound them.
+    caps::bound(caps::ALL, caps::DEV_ROOT).map_err(|_| Failure { step: Step::Privileges, errno: Errno::PERM })
+}
+
+/// From here on this process is the code's user, and can never again be more.
+fn become_user(who: Identity, is_dev: bool) -> Result<(), Failure> {
+    let dropped = |_| Failure { step: Step::Privileges, errno: Errno::PERM };
+    if who.change {
+        identity(who).map_err(|errno| Failure { step: Step::Identity, errno })?;
+    }
+    // Only inside-root of profile `dev` keeps any, and those only over its own namespace.
+    let kept = if is_dev && who.uid == 0 { caps::DEV_ROOT } else { caps::NONE };
+    caps::hold(kept).map_err(dropped)?;
+    caps::set_no_new_privs().map_err(dropped)
+}
+
+fn wall_in(fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failure> {
+    if let Some(fence) = fence {
+        fence.enter().map_err(|_| Failure { step: Step::Landlock, errno: Errno::PERM })?;
+    }
+    filter.install().map_err(|_| Failure { step: Step::Seccomp, errno: Errno::PERM })
+}
+
+/// Does everything that stands before foreign code but its start: for a child of ours that does something to files on
+/// behalf of whoever `who` is, and must not be able to do more than their code. It stays out of reach of that code, as we
+/// are: nobody may trace it or open its memory.
+pub(crate) fn become_worker(
+    who: Identity,
+    prepared: &super::Prepared,
+    rlimits: &Rlimits,
+) -> Result<(), Failure> {
+    setsid().map_err(|errno| Failure { step: Step::Session, errno })?;
+    process::reset_signals();
+    umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let _stricter = rlimits.apply();
+    enter_namespace(prepared.userns.as_ref())?;
+    become_user(who, prepared.is_dev())?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| Failure { step: Step::Privileges, errno })?;
+    wall_in(prepared.fence.as_ref(), seccomp::program(prepared.memory))
+}
+
+/// Leaves the code its own descriptors, and us the two that are needed until the exec. All others are closed before any path
+/// of the code's is followed: the links of /proc/self/fd lead to what they stand for, some of it outside of the root.
+fn descriptors(start: &Start, fence: Option<&Fence>, report: BorrowedFd<'_>) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdin(&start.stdio[0])?;
     rustix::stdio::dup2_stdout(&start.stdio[1])?;
     rustix::stdio::dup2_stderr(&start.stdio[2])?;
-    // Everything else goes at exec, also what a mistake of ours left open without the flag.
+    // Whatever stays goes at exec, also what a mistake of ours left open without the flag.
     process::cloexec_from(3);
-    let Some(result) = &start.result else { return Ok(()) };
-    process::place_inheritable(result, 3)
+    let mut kept = vec![report];
+    kept.extend(fence.map(AsFd::as_fd));
+    let Some(result) = &start.result else {
+        process::close_all_but(RESULT, &kept);
+        return Ok(());
+    };
+    process::place_inheritable(result, RESULT.cast_signed())?;
+    process::close_all_but(RESULT + 1, &kept);
+    Ok(())
+}
+
+/// Enters the directory as the code, so that it cannot start where it may not go.
+fn enter(cwd: &str) -> rustix::io::Result<()> {
+    chdir(cwd)?;
+    // The kernel says `(unreachable)` of what is outside of the root.
+    let inside = rustix::process::getcwd(Vec::new())?.as_bytes().starts_with(b"/");
+    if inside { Ok(()) } else { Err(Errno::XDEV) }
 }
 
 fn identity(identity: Identity) -> rustix::io::Result<()> {
@@ -175,11 +248,6 @@ fn identity(identity: Identity) -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
-}
-
-/// Only inside-root of profile `dev` keeps any, and those only over its own namespace.
-fn kept_caps(start: &Start) -> caps::Caps {
-    if start.userns.is_some() && start.identity.uid == 0 { caps::DEV_ROOT } else { caps::NONE }
 }
 
 fn as_errno(error: &std::io::Error) -> Errno {

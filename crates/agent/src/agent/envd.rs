@@ -1,221 +1,227 @@
-//! `process.Process` as the widely used sandbox clients speak it, over the same processes as our own calls.
+//! The envd services, `process.Process` and `filesystem.Filesystem`, as the widely used sandbox clients speak them: over
+//! the same processes as our own calls, and over files as the code's user.
 //!
-//! A process lives as long as the call that started it: who hangs up ends it. (Processes that outlive their client
-//! come with live sandboxes.) Terminals are not there yet and are refused by name.
+//! A process is started by two calls. The supervisor first asks to [`Envd::admit`] it, with what its domain needs, and
+//! hears on that stream how it starts and ends; the client's own call then names the admission. So the domain, its
+//! limits and its end are the supervisor's, as for every execution, and clients only listen: they come and go, and the
+//! process runs on. It ends by itself, by a signal, at the time limit of the call that started it, or with the sandbox.
+//! What it started in the background ends with it, as for every execution.
 
-use std::collections::BTreeMap;
+pub(crate) mod caller;
+pub(crate) mod clients;
+pub(crate) mod codec;
+mod files;
+mod input;
+mod process;
+mod pulse;
+mod start;
+mod watchers;
 
-use buffa::{Message, MessageField};
-use sandkeep_protocol::envelope::{self, Code, ConnectError};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+
+use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::head::Head;
 use sandkeep_protocol::mux::StreamId;
-use sandkeep_protocol::process as envd;
-use sandkeep_protocol::process::__buffa::oneof::process_input::Input;
-use sandkeep_protocol::process::__buffa::oneof::process_selector::Selector;
-use sandkeep_protocol::routes::process as routes;
-use sandkeep_protocol::{agent as own, messages};
-use sandkeep_sandbox::idmap::USER_ID;
+use sandkeep_protocol::process::process_event::EndEvent;
+use sandkeep_protocol::{agent as own, routes};
 
 use super::Agent;
 use super::running::Running;
-use super::voice::{Codec, Voice, encode};
 use crate::calls::Incoming;
 
-/// What the process service knows of a process besides its pipes.
-#[derive(Debug, Clone)]
-pub(crate) struct Described {
-    pub(crate) config: envd::ProcessConfig,
-    pub(crate) tag: Option<String>,
+/// What the services know besides the processes that run.
+#[derive(Debug, Default)]
+pub(crate) struct Envd {
+    /// Processes that room was made for, by their names.
+    admissions: BTreeMap<String, Admission>,
+    /// Processes that have ended, the newest last: for clients that come late.
+    ended: VecDeque<EndedProcess>,
+    pub(super) inputs: input::Inputs,
+    pub(super) files: files::Files,
+    pub(super) watchers: watchers::Watchers,
 }
 
-type Answer<T> = Result<T, ConnectError>;
-
-/// The codec that a call asks for.
-fn codec(call: &Incoming) -> Codec {
-    if call.content_type.ends_with("json") { Codec::Json } else { Codec::Binary }
+/// Room for one process.
+#[derive(Debug)]
+struct Admission {
+    /// The supervisor's call, which hears of its start and its end.
+    hold: StreamId,
+    request: own::AdmitRequest,
+    /// The ways into its groups.
+    descriptors: Option<Vec<OwnedFd>>,
 }
 
-fn read<M: Message + serde::de::DeserializeOwned>(call: &Incoming) -> Answer<M> {
-    match codec(call) {
-        Codec::Binary => call.message(),
-        Codec::Json => {
-            let body = call.only_message()?;
-            serde_json::from_slice(&body)
-                .map_err(|error| ConnectError::new(Code::InvalidArgument, format!("not a request: {error}")))
+#[derive(Debug)]
+struct EndedProcess {
+    pid: u32,
+    tag: Option<String>,
+    event: EndEvent,
+}
+
+/// Ends that are kept.
+const MOST_ENDED: usize = 256;
+
+impl Envd {
+    /// Makes room for a process.
+    pub(crate) fn admit(
+        &mut self,
+        hold: StreamId,
+        request: own::AdmitRequest,
+        descriptors: Option<Vec<OwnedFd>>,
+    ) {
+        self.admissions.insert(request.execution_id.clone(), Admission { hold, request, descriptors });
+    }
+
+    /// A stream was reset: nothing of it is waited for any more.
+    pub(crate) fn forget(&mut self, id: StreamId) {
+        self.admissions.retain(|_, admission| admission.hold != id);
+        self.inputs.forget(id);
+        self.files.forget(id);
+        self.watchers.forget(id);
+    }
+
+    fn remember(&mut self, pid: u32, tag: Option<String>, event: EndEvent) {
+        if self.ended.len() == MOST_ENDED {
+            self.ended.pop_front();
         }
+        self.ended.push_back(EndedProcess { pid, tag, event });
     }
 }
 
 impl Agent {
-    /// Answers a call of the process service; false when it is not one.
-    pub(super) fn process_called(
-        &mut self,
-        id: StreamId,
-        call: &Incoming,
-        descriptors: Vec<std::os::fd::OwnedFd>,
-    ) -> bool {
-        match call.path.as_str() {
-            routes::START => self.start_process(id, call, descriptors),
-            routes::LIST => {
-                let outcome = Ok(self.list_processes());
-                self.answer(id, call, outcome);
-            }
-            routes::SEND_INPUT => {
-                let outcome = read(call).and_then(|request| self.send_process_input(request));
-                self.answer(id, call, outcome);
-            }
-            routes::CLOSE_STDIN => {
-                let outcome = read(call).and_then(|request: envd::CloseStdinRequest| {
-                    self.selected(request.process.into_option())?.close_input();
-                    Ok(envd::CloseStdinResponse::default())
-                });
-                self.answer(id, call, outcome);
-            }
-            routes::SEND_SIGNAL => {
-                let outcome = read(call).and_then(|request| self.signal_process(request));
-                self.answer(id, call, outcome);
-            }
-            path if path.starts_with("/process.Process/") => {
-                let error = ConnectError::new(Code::Unimplemented, format!("{path} is not there yet"));
-                call.refuse(&mut self.link, id, &error);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn answer<M: Message + serde::Serialize>(&mut self, id: StreamId, call: &Incoming, outcome: Answer<M>) {
-        match outcome {
-            Ok(message) => {
-                let content_type = match codec(call) {
-                    Codec::Binary => envelope::CONTENT_TYPE_PROTO,
-                    Codec::Json => envelope::CONTENT_TYPE_JSON,
-                };
-                self.link.reply(id, 200, content_type);
-                self.link.send(id, &encode(codec(call), &message));
-                self.link.finish(id);
-            }
-            Err(error) => call.refuse(&mut self.link, id, &error),
+    /// Answers a call of these services.
+    pub(super) fn envd_called(&mut self, id: StreamId, call: Incoming) {
+        if call.path.starts_with("/filesystem.") {
+            self.filesystem_called(id, call);
+        } else {
+            self.process_called(id, call);
         }
     }
 
-    fn start_process(&mut self, id: StreamId, call: &Incoming, descriptors: Vec<std::os::fd::OwnedFd>) {
-        let asked = read(call).and_then(|request: envd::StartRequest| {
-            if request.pty.as_option().is_some() {
-                return Err(ConnectError::new(Code::Unimplemented, "terminals are not there yet"));
-            }
-            Ok(request)
-        });
-        let request = match asked {
-            Ok(request) => request,
-            Err(error) => return call.refuse(&mut self.link, id, &error),
-        };
-        let codec = codec(call);
-        let content_type = match codec {
-            Codec::Binary => envelope::CONTENT_TYPE_STREAM_PROTO,
-            Codec::Json => envelope::CONTENT_TYPE_STREAM_JSON,
-        };
-        self.link.reply(id, 200, content_type);
-        let described = Described {
-            config: request.process.as_option().cloned().unwrap_or_default(),
-            tag: request.tag.clone(),
-        };
-        let spawn = spawn_request(&request, call, id);
-        self.launch(id, spawn, descriptors, Voice::Envd(codec), Some(described));
-    }
-
-    fn list_processes(&self) -> envd::ListResponse {
-        let known = self.running.values().filter_map(|running| {
-            let described = running.described.clone()?;
-            Some(envd::ProcessInfo {
-                config: MessageField::some(described.config),
-                pid: pid(running),
-                tag: described.tag,
-            })
-        });
-        envd::ListResponse { processes: known.collect() }
-    }
-
-    fn send_process_input(&mut self, request: envd::SendInputRequest) -> Answer<envd::SendInputResponse> {
-        let running = self.selected(request.process.into_option())?;
-        match request.input.into_option().and_then(|input| input.input) {
-            Some(Input::Stdin(bytes)) => running.input(&bytes),
-            Some(Input::Pty(_)) => {
-                return Err(ConnectError::new(Code::InvalidArgument, "the process has no terminal"));
-            }
-            None => {}
+    /// Whoever listened to a process on this stream went away.
+    pub(super) fn leave(&mut self, id: StreamId) {
+        for clients in self.running.values_mut().filter_map(|running| running.clients.as_mut()) {
+            clients.leave(id);
         }
-        Ok(envd::SendInputResponse::default())
     }
 
-    fn signal_process(&mut self, request: envd::SendSignalRequest) -> Answer<envd::SendSignalResponse> {
-        let number = match request.signal.as_known() {
-            Some(envd::Signal::SIGNAL_SIGKILL) => 9,
-            Some(envd::Signal::SIGNAL_SIGTERM) => 15,
-            Some(envd::Signal::SIGNAL_UNSPECIFIED) | None => {
-                return Err(ConnectError::new(Code::InvalidArgument, "the signal is not SIGKILL or SIGTERM"));
+    /// A process of these services is over: tells who listens. Without effect on other executions.
+    pub(super) fn part_with(&mut self, running: &mut Running) {
+        let pid = running.number();
+        let Some(clients) = running.clients.take() else { return };
+        match running.failed {
+            Some(failure) => {
+                let error = start::refusal(failure, &clients.config);
+                clients.refuse(&mut self.link, &error);
             }
-        };
-        self.selected(request.process.into_option())?.signal(number);
-        Ok(envd::SendSignalResponse::default())
+            None => {
+                let tag = clients.tag.clone();
+                let event = clients.close(&mut self.link);
+                self.envd.remember(pid, tag, event);
+            }
+        }
     }
 
-    fn selected(&mut self, selector: Option<envd::ProcessSelector>) -> Answer<&mut Running> {
-        let selector = selector.and_then(|selector| selector.selector);
-        let Some(selector) = selector else {
-            return Err(ConnectError::new(Code::InvalidArgument, "name a process by pid or tag"));
-        };
-        let found = self.running.values_mut().find(|running| match &selector {
-            Selector::Pid(wanted) => running.described.is_some() && pid(running) == *wanted,
-            Selector::Tag(tag) => running.described.as_ref().is_some_and(|d| d.tag.as_ref() == Some(tag)),
-        });
-        found.ok_or_else(|| ConnectError::new(Code::NotFound, "no such process"))
+    /// When something of these services is due next, by the clock that counts sleep too.
+    pub(super) fn next_moment_us(&self) -> Option<u64> {
+        let clients = self.running.values().filter_map(|running| running.clients.as_ref());
+        let moments = clients.filter_map(clients::Clients::next_moment_us);
+        let calls = [
+            self.envd.inputs.next_moment_us(),
+            self.envd.files.next_moment_us(),
+            self.envd.watchers.next_moment_us(),
+        ];
+        moments.chain(calls.into_iter().flatten()).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn keep_time(&mut self) {
+        let now = crate::clock::boot_us();
+        for clients in self.running.values_mut().filter_map(|running| running.clients.as_mut()) {
+            clients.keep_time(now, &mut self.link);
+        }
+        self.envd.inputs.keep_time(now, &mut self.link);
+        self.envd.files.keep_time(now, &self.prepared, &mut self.link);
+        self.envd.watchers.keep_time(now, &mut self.link);
     }
 }
 
-fn pid(running: &Running) -> u32 {
-    u32::try_from(running.pid.as_raw_nonzero().get()).unwrap_or(0)
+/// Whether `path` is of one of these services.
+pub(crate) fn is_envd(path: &str) -> bool {
+    path.starts_with("/process.Process/") || path.starts_with("/filesystem.Filesystem/")
 }
 
-/// Environment of processes of this service, under what they bring along.
-const BASE_ENV: [(&str, &str); 5] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("HOME", "/home/user"),
-    ("USER", "user"),
-    ("LOGNAME", "user"),
-    ("LANG", "C.UTF-8"),
+fn no_method(path: &str) -> ConnectError {
+    ConnectError::new(Code::Unimplemented, format!("there is no method {path}"))
+}
+
+/// Methods of these services, which a supervisor passes on as they are. (Start it prepares.)
+pub(crate) const METHODS: [&str; 16] = [
+    routes::process::CONNECT,
+    routes::process::LIST,
+    routes::process::SEND_INPUT,
+    routes::process::STREAM_INPUT,
+    routes::process::CLOSE_STDIN,
+    routes::process::SEND_SIGNAL,
+    routes::process::UPDATE,
+    routes::filesystem::STAT,
+    routes::filesystem::MAKE_DIR,
+    routes::filesystem::MOVE,
+    routes::filesystem::LIST_DIR,
+    routes::filesystem::REMOVE,
+    routes::filesystem::WATCH_DIR,
+    routes::filesystem::CREATE_WATCHER,
+    routes::filesystem::GET_WATCHER_EVENTS,
+    routes::filesystem::REMOVE_WATCHER,
 ];
 
-fn spawn_request(request: &envd::StartRequest, call: &Incoming, id: StreamId) -> own::SpawnRequest {
-    let config = request.process.as_option().cloned().unwrap_or_default();
-    let base = BASE_ENV.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let env: BTreeMap<String, String> = base.chain(config.envs).collect();
-    let argv = std::iter::once(config.cmd).chain(config.args).collect();
-    let stdin_mode = if request.stdin.unwrap_or(true) {
-        messages::sandkeep::agent::v1::Stdin::STDIN_OPEN
-    } else {
-        messages::sandkeep::agent::v1::Stdin::STDIN_UNSPECIFIED
-    };
-    own::SpawnRequest {
-        execution_id: format!("envd-{id}"),
-        argv,
-        env,
-        cwd: config.cwd.unwrap_or_else(|| "/home/user".to_owned()),
-        uid: USER_ID,
-        gid: USER_ID,
-        stdin_mode: stdin_mode.into(),
-        clone_into_group: call.asks(CLONE_INTO_HEADER),
-        own_pid_namespace: call.asks(OWN_PID_HEADER),
-        ..Default::default()
+/// Names the admission of a process in the call that starts it.
+const ADMISSION_HEADER: &str = "sandkeep-admission";
+
+/// Whether the services read a header. Anything else stays outside: keys of the caller's, and words that only the
+/// supervisor says.
+fn is_read(name: &str, value: &str) -> bool {
+    match name {
+        "content-type" | "connect-timeout-ms" | "keepalive-ping-interval" => true,
+        // Names a user; in other schemes it is a key.
+        "authorization" => caller::names_user(value),
+        _ => false,
     }
 }
 
-/// The supervisor's word that the first descriptor is a group to be cloned into.
-pub(crate) const CLONE_INTO_HEADER: &str = "sandkeep-clone-into";
-/// The supervisor's word that the process is to have a PID namespace of its own.
-pub(crate) const OWN_PID_HEADER: &str = "sandkeep-own-pid-namespace";
+/// The head of a client's call as the agent gets it; a start with the name of its admission.
+pub(crate) fn head_inwards(head: &Head, admission: Option<&str>) -> Head {
+    let mut inwards = Head::new(head.path.clone());
+    inwards.headers = head
+        .headers
+        .iter()
+        .filter(|(name, value)| is_read(name, value))
+        .cloned()
+        .chain(admission.map(|name| (ADMISSION_HEADER.to_owned(), name.to_owned())))
+        .collect();
+    inwards
+}
 
-/// Only the supervisor says these, so it drops them from what others send.
-pub(crate) fn drop_own_words(head: &mut Head) {
-    head.headers.retain(|(name, _)| name != CLONE_INTO_HEADER && name != OWN_PID_HEADER);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_supervisor_says_and_keys_do_not_come_in() {
+        let head = Head::new(routes::process::START)
+            .with("content-type", "application/json")
+            .with(ADMISSION_HEADER, "process-1")
+            .with("x-access-token", "secret")
+            .with("authorization", "Bearer secret")
+            .with("authorization", "Basic cm9vdDo=")
+            .with("connect-timeout-ms", "5");
+        let inwards = head_inwards(&head, Some("process-2"));
+        assert_eq!(inwards.path, head.path);
+        let names: Vec<&str> = inwards.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-type", "authorization", "connect-timeout-ms", ADMISSION_HEADER]);
+        assert_eq!(inwards.header("authorization"), Some("Basic cm9vdDo="));
+        assert_eq!(inwards.header(ADMISSION_HEADER), Some("process-2"));
+        assert_eq!(head_inwards(&head, None).header(ADMISSION_HEADER), None);
+    }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchown, fstat, mkdir
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
+use sandkeep_sandbox::process::FileIds;
 use sandkeep_sandbox::root::AGENT_FILES;
 
 use super::pipes::READ_BYTES;
@@ -26,6 +27,10 @@ const NO_LINKS: ResolveFlags =
 /// `EINVAL` for a path elsewhere, `ELOOP` for links on the way, and what the kernel says.
 pub(crate) fn write(path: &str, mode: u32, data: &[u8], owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
     let (root, below) = split(path)?;
+    // As the owner, so that a host directory shown there, which may know no other, takes it too. Inside-root owns nothing of
+    // the host's.
+    let _as_owner = owner.filter(|(uid, _)| *uid != 0).map(|(uid, gid)| FileIds::assume(uid, gid));
+    let owner = owner.filter(|(uid, _)| *uid == 0);
     let (directories, name) = below.rsplit_once('/').unwrap_or(("", below));
     let parent = directories
         .split('/')

@@ -74,11 +74,14 @@ impl Input {
         self.waiting.len()
     }
 
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        if self.pipe.is_some() && self.open {
+    /// Takes more; false when it was closed, here or by the code.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> bool {
+        let takes = self.pipe.is_some() && self.open;
+        if takes {
             self.waiting.extend(bytes);
         }
         self.write();
+        takes
     }
 
     pub(crate) fn close(&mut self) {

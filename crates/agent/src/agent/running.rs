@@ -5,14 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal};
 use sandkeep_protocol::agent::Rlimits;
-use sandkeep_protocol::envelope::ConnectError;
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_sandbox::process::{self, Ended, Status};
 
 use super::child::Failure;
-use super::envd::Described;
+use super::envd::clients::Clients;
 use super::pipes::{self, Input, READ_BYTES, Read};
-use super::voice::{Pipe, Voice};
+use super::voice::{self, Pipe};
 use crate::init;
 use crate::link::Link;
 
@@ -26,18 +25,17 @@ pub(crate) enum Source {
     Stdin,
     /// Not of an execution: a worker that looks for changed files.
     Looker,
+    /// Nor these: children that do something to files for a client, or watch them.
+    Files,
+    Watcher,
 }
 
 /// An execution between its fork and the last byte of its output.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) execution_id: String,
-    /// Who listens.
-    pub(crate) voice: Voice,
-    /// What the process service shows of it, if it was started there.
-    pub(crate) described: Option<Described>,
-    /// What keeps the call from ending well.
-    pub(crate) refused: Option<ConnectError>,
+    /// Who hears its output, if it was started by the process service; else the supervisor does.
+    pub(crate) clients: Option<Clients>,
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
     /// Carries a [`Failure`]; its end without one means that the code runs.
@@ -46,16 +44,20 @@ pub(crate) struct Running {
     pub(crate) own_pids: bool,
     /// How the code ended, where an `init` stands between it and us.
     pub(crate) end_report: Option<OwnedFd>,
+    /// Our end of the terminal, where there is one.
     pub(crate) stdout: Option<OwnedFd>,
     /// `None` from the start when both streams share one pipe.
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) result: Option<ReturnChannel>,
     pub(crate) stdin: Option<Input>,
+    /// Whether its streams are a terminal.
+    pub(crate) on_terminal: bool,
     /// How more processes get into its groups, in profile `dev`.
     pub(crate) ways_in: WaysIn,
     /// See `Started.changes_after_unix_ns`.
     pub(crate) changes_after_unix_ns: u64,
-    pub(crate) failed: bool,
+    /// What kept it from starting.
+    pub(crate) failed: Option<Failure>,
     pub(crate) exited: bool,
     /// Directory with the files of this execution, removed after it.
     pub(crate) directory: Option<String>,
@@ -79,11 +81,13 @@ pub(crate) struct ReturnChannel {
 }
 
 impl Running {
-    /// What to poll, given how many bytes the stream takes.
-    pub(crate) fn sources(&self, room: usize) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+    /// What to poll, given how many bytes its own stream takes.
+    pub(crate) fn sources(&self, id: StreamId, link: &Link) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let mut sources = Vec::with_capacity(5);
-        // Output that the supervisor has no room for stays in the pipe.
-        let roomy = room > READ_BYTES + 1024;
+        // Output that nobody has room for stays in the pipe, and all of it until the start was told: where an init stands
+        // between, its copy of the report may outlast the first words of the code.
+        let room = self.clients.as_ref().map_or_else(|| link.room(id), |clients| clients.room(link));
+        let roomy = room > READ_BYTES + 1024 && self.report.is_none();
         let result = self.result.as_ref().and_then(|channel| channel.pipe.as_ref());
         let readable = [
             (Source::Report, self.report.as_ref()),
@@ -103,23 +107,15 @@ impl Running {
     pub(crate) fn advance(&mut self, source: Source, link: &mut Link, id: StreamId) {
         match source {
             Source::Report => self.read_report(link, id),
-            Source::Stdout => {
-                if !forward(&mut self.stdout, self.voice, Pipe::Stdout, link, id) {
-                    self.stdout = None;
-                }
-            }
-            Source::Stderr => {
-                if !forward(&mut self.stderr, self.voice, Pipe::Stderr, link, id) {
-                    self.stderr = None;
-                }
-            }
+            Source::Stdout => self.forward(Pipe::Stdout, link, id),
+            Source::Stderr => self.forward(Pipe::Stderr, link, id),
             Source::Result => self.read_result(link, id),
             Source::Stdin => {
                 if let Some(stdin) = &mut self.stdin {
                     stdin.write();
                 }
             }
-            Source::Looker => {}
+            Source::Looker | Source::Files | Source::Watcher => {}
         }
     }
 
@@ -129,17 +125,44 @@ impl Running {
         match pipes::read(report, &mut bytes) {
             Read::Later => return,
             Read::Bytes(got) => {
-                if let Some(failure) = Failure::decode(&bytes[..got]) {
-                    self.failed = true;
-                    self.refused = self.voice.not_runnable(link, id, failure).err();
+                self.failed = Failure::decode(&bytes[..got]);
+                if let Some(failure) = self.failed {
+                    voice::not_runnable(link, id, failure);
                 }
             }
             Read::End => {
-                let pid = u32::try_from(self.pid.as_raw_nonzero().get()).unwrap_or(0);
-                self.voice.started(link, id, pid, self.changes_after_unix_ns);
+                voice::started(link, id, self.number(), self.changes_after_unix_ns);
+                let pid = self.number();
+                if let Some(clients) = &mut self.clients {
+                    clients.started(pid, link);
+                }
             }
         }
         self.report = None;
+    }
+
+    /// Its first process, as the sandbox and clients number it.
+    pub(crate) fn number(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Reads one buffer and passes it on.
+    fn forward(&mut self, which: Pipe, link: &mut Link, id: StreamId) {
+        let pipe = if which == Pipe::Stderr { &mut self.stderr } else { &mut self.stdout };
+        let Some(fd) = pipe else { return };
+        let mut data = vec![0; READ_BYTES];
+        let got = match pipes::read(fd, &mut data) {
+            Read::Later => return,
+            Read::End => return drop(pipe.take()),
+            Read::Bytes(got) => got,
+        };
+        data.truncate(got);
+        match &mut self.clients {
+            Some(clients) => {
+                clients.output(if self.on_terminal { Pipe::Terminal } else { which }, data, link)
+            }
+            None => voice::output(link, id, which, data),
+        }
     }
 
     fn read_result(&mut self, link: &mut Link, id: StreamId) {
@@ -158,7 +181,7 @@ impl Running {
                 let data = if channel.too_large { Vec::new() } else { std::mem::take(&mut channel.bytes) };
                 let too_large = channel.too_large;
                 if !data.is_empty() || too_large {
-                    self.voice.returned(link, id, data, too_large);
+                    voice::returned(link, id, data, too_large);
                 }
             }
         }
@@ -170,11 +193,14 @@ impl Running {
         self.read_report(link, id);
         self.exited = true;
         self.stdin = None;
-        if self.failed {
+        if self.failed.is_some() {
             return;
         }
         let status = self.status_of(&ended);
-        self.voice.exited(link, id, &ended, status);
+        voice::exited(link, id, &ended, status);
+        if let Some(clients) = &mut self.clients {
+            clients.ended(status);
+        }
     }
 
     /// How the code ended, given how the first process did.
@@ -207,10 +233,9 @@ impl Running {
         self.exited && self.stdout.is_none() && self.stderr.is_none() && !result_open
     }
 
-    pub(crate) fn input(&mut self, bytes: &[u8]) {
-        if let Some(stdin) = &mut self.stdin {
-            stdin.add(bytes);
-        }
+    /// Hands input to the code; false when it takes none, or no more.
+    pub(crate) fn input(&mut self, bytes: &[u8]) -> bool {
+        self.stdin.as_mut().is_some_and(|stdin| stdin.add(bytes))
     }
 
     /// Whether there is room for more input, or nobody to read it any more.
@@ -243,39 +268,22 @@ impl Running {
         u32::from(sent.is_ok())
     }
 
-    /// Kills what is left of an execution that nobody wants any more.
-    pub(crate) fn abandon(self) {
+    /// Kills what is left of an execution that the supervisor has given up.
+    pub(crate) fn abandon(&self) {
         let _gone = process::signal(&self.pidfd, Signal::KILL);
-        let _unheard = self.clean_up();
     }
 
-    /// Removes its files; says how its call ends.
-    pub(crate) fn clean_up(self) -> Result<(), ConnectError> {
+    /// Removes its files.
+    pub(crate) fn clean_up(&self) {
         if let Some(directory) = &self.directory {
             // The sandbox's own memory holds it; what cannot be removed goes with the sandbox.
             let _left = std::fs::remove_dir_all(directory);
         }
-        self.refused.map_or(Ok(()), Err)
     }
 }
 
 /// Input that waits for the code, above which whoever sends it waits for an answer.
 const INPUT_ENOUGH_BYTES: usize = 256 * 1024;
-
-/// Reads one buffer and passes it on; false at the end of the stream.
-fn forward(pipe: &mut Option<OwnedFd>, voice: Voice, which: Pipe, link: &mut Link, id: StreamId) -> bool {
-    let Some(fd) = pipe else { return true };
-    let mut data = vec![0; READ_BYTES];
-    match pipes::read(fd, &mut data) {
-        Read::Later => true,
-        Read::End => false,
-        Read::Bytes(got) => {
-            data.truncate(got);
-            voice.output(link, id, which, data);
-            true
-        }
-    }
-}
 
 /// A bound on a walk that processes which come and go could otherwise prolong.
 const MOST_ANCESTORS: usize = 10_000;

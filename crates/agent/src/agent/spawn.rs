@@ -1,8 +1,6 @@
 //! From a request to a running process.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{FileType, fchown, fstat};
 use rustix::io::Errno;
@@ -15,11 +13,9 @@ use sandkeep_sandbox::seccomp;
 
 use super::Prepared;
 use super::child::{Failure, Identity, Start, Step, become_code};
-use super::envd::Described;
-use super::files;
 use super::pipes::{self, Input};
 use super::running::{ReturnChannel, Running, WaysIn};
-use super::voice::Voice;
+use super::{files, terminal};
 use crate::{clock, init};
 
 /// The ends of the pipes that stay with us.
@@ -30,8 +26,25 @@ struct Ours {
     result: Option<ReturnChannel>,
 }
 
+/// The standard streams of code, as its side has them.
+struct Theirs {
+    stdio: [OwnedFd; 3],
+    /// Where a handler hands back its result.
+    result: Option<OwnedFd>,
+    /// Whether they are a terminal.
+    terminal: bool,
+}
+
+/// The descriptors that came with a call, unless our table of them was too full to take all.
+///
+/// # Errors
+/// That shortage.
+pub(crate) fn complete(descriptors: Option<Vec<OwnedFd>>) -> Result<Vec<OwnedFd>, Failure> {
+    descriptors.ok_or(Failure { step: Step::Descriptors, errno: Errno::MFILE })
+}
+
 /// Starts the process that `request` describes. `descriptors` lead into its control groups; `last_end_ns` is
-/// when an execution last ended here, in nanoseconds since 1970.
+/// when an execution last ended here, in nanoseconds since 1970. With a `terminal`, that is all of its streams.
 ///
 /// # Errors
 /// What keeps it from starting, so far as that shows before the fork; the rest comes over the report pipe.
@@ -40,14 +53,16 @@ pub(crate) fn spawn(
     descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
     last_end_ns: u64,
-    (voice, described): (Voice, Option<Described>),
+    terminal: Option<terminal::Size>,
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
     let directory = write_files(&request, prepared.many_ids).map_err(at(Step::Files))?;
-    let (stdio, result, ours) = pipes_for(&request).map_err(at(Step::Descriptors))?;
-    if prepared.many_ids {
-        own_pipes(&request, &stdio, result.as_ref()).map_err(at(Step::Descriptors))?;
-    }
+    let streams = match terminal {
+        Some(size) => terminal_for(&request, prepared, size),
+        None => pipes_for(&request, prepared),
+    };
+    let (theirs, ours) = streams.map_err(at(Step::Descriptors))?;
+    let on_terminal = theirs.terminal;
     // What is stamped from now on must be told from what earlier executions did, and from what we have just put there.
     let given = request.files.iter().any(|file| !file.path.starts_with(AGENT_FILES));
     let done_ns = if given { clock::unix_ns() } else { last_end_ns };
@@ -57,10 +72,9 @@ pub(crate) fn spawn(
     } else {
         (0, next_stamp_ns.saturating_sub(1))
     };
-    let mut running = start(request, descriptors, prepared, (stdio, result), not_before_unix_ns)?;
-    running.voice = voice;
-    running.described = described;
+    let mut running = start(request, descriptors, prepared, theirs, not_before_unix_ns)?;
     running.directory = directory;
+    running.on_terminal = on_terminal;
     running.changes_after_unix_ns = changes_after_unix_ns;
     (running.stdout, running.stderr) = (Some(ours.stdout), ours.stderr);
     (running.stdin, running.result) = (ours.stdin, ours.result);
@@ -77,14 +91,14 @@ pub(crate) fn spawn_on(
     prepared: &Prepared,
     streams: [OwnedFd; 3],
 ) -> Result<Running, Failure> {
-    start(request, descriptors, prepared, (streams, None), 0)
+    start(request, descriptors, prepared, Theirs { stdio: streams, result: None, terminal: false }, 0)
 }
 
 fn start(
     request: proto::SpawnRequest,
     descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
-    (stdio, result): ([OwnedFd; 3], Option<OwnedFd>),
+    theirs: Theirs,
     not_before_unix_ns: u64,
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
@@ -96,8 +110,9 @@ fn start(
         program,
         cwd: request.cwd.clone(),
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
-        stdio,
-        result,
+        stdio: theirs.stdio,
+        terminal: theirs.terminal,
+        result: theirs.result,
         grouped: group.is_some() || !groups.is_empty(),
         groups,
         rlimits: rlimits(&request),
@@ -123,7 +138,7 @@ fn start(
     } else {
         match process::fork(Namespaces::NONE, group) {
             Ok(Fork::Child) => {
-                let failure = become_code(start, prepared.fence.as_ref(), filter);
+                let failure = become_code(start, prepared.fence.as_ref(), filter, report_theirs.as_fd());
                 let _told = rustix::io::write(&report_theirs, &failure.encode());
                 process::exit_now(125)
             }
@@ -133,9 +148,7 @@ fn start(
     let Fork::Parent(child) = forked.map_err(at(Step::Exec))? else { unreachable!("children never return") };
     Ok(Running {
         execution_id: request.execution_id,
-        voice: Voice::Own,
-        described: None,
-        refused: None,
+        clients: None,
         pid: child.pid,
         pidfd: child.pidfd,
         report: Some(report),
@@ -145,9 +158,10 @@ fn start(
         stderr: None,
         result: None,
         stdin: None,
+        on_terminal: false,
         ways_in,
         changes_after_unix_ns: 0,
-        failed: false,
+        failed: None,
         exited: false,
         directory: None,
     })
@@ -196,32 +210,24 @@ fn split_groups(
 fn program(request: &proto::SpawnRequest) -> Result<Program, Failure> {
     let at_exec = |errno| Failure { step: Step::Exec, errno };
     let name = request.argv.first().ok_or_else(|| at_exec(Errno::NOENT))?;
-    let path =
-        resolve(name, request.env.get("PATH").map_or("", String::as_str), &request.cwd).map_err(at_exec)?;
+    let paths = places(name, request.env.get("PATH").map_or("", String::as_str));
     let argv = request.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
     let env = request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-    Program::new(path.into_bytes(), argv, env).ok_or_else(|| at_exec(Errno::INVAL))
+    Program::new(paths, argv, env).ok_or_else(|| at_exec(Errno::INVAL))
 }
 
-/// Finds a program as a shell does: a name with a slash is a path, others are looked for in `search`.
-fn resolve(name: &str, search: &str, cwd: &str) -> Result<String, Errno> {
+/// Where a program may be, as a shell has it: a name with a slash is a path, others are looked for in `search`. Whether it
+/// is there is for the child to find out, as the code: names and `search` may be the code's, and what they lead to when we
+/// follow them is not what they lead to for the code.
+fn places(name: &str, search: &str) -> Vec<Vec<u8>> {
     if name.contains('/') {
-        let path = if name.starts_with('/') { name.to_owned() } else { format!("{cwd}/{name}") };
-        return Ok(path);
+        return vec![name.as_bytes().to_vec()];
     }
-    let mut not_executable = false;
-    for directory in search.split(':').filter(|directory| directory.starts_with('/')) {
-        let path = format!("{directory}/{name}");
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => return Ok(path),
-            Ok(_) => not_executable = true,
-            Err(_) => {}
-        }
-    }
-    Err(if not_executable { Errno::ACCESS } else { Errno::NOENT })
+    let directories = search.split(':').filter(|directory| directory.starts_with('/'));
+    directories.map(|directory| format!("{directory}/{name}").into_bytes()).collect()
 }
 
-fn pipes_for(request: &proto::SpawnRequest) -> rustix::io::Result<([OwnedFd; 3], Option<OwnedFd>, Ours)> {
+fn pipes_for(request: &proto::SpawnRequest, prepared: &Prepared) -> rustix::io::Result<(Theirs, Ours)> {
     let (stdin_theirs, stdin) = match request.stdin_mode.as_known() {
         Some(mode @ (proto::Stdin::STDIN_BYTES | proto::Stdin::STDIN_OPEN)) => {
             let (theirs, ours) = pipes::from_us()?;
@@ -247,7 +253,27 @@ fn pipes_for(request: &proto::SpawnRequest) -> rustix::io::Result<([OwnedFd; 3],
         result_theirs = Some(theirs);
     }
     let ours = Ours { stdin, stdout, stderr, result };
-    Ok(([stdin_theirs, stdout_theirs, stderr_theirs], result_theirs, ours))
+    let stdio = [stdin_theirs, stdout_theirs, stderr_theirs];
+    if prepared.many_ids {
+        own_pipes(request, &stdio, result_theirs.as_ref())?;
+    }
+    Ok((Theirs { stdio, result: result_theirs, terminal: false }, ours))
+}
+
+fn terminal_for(
+    request: &proto::SpawnRequest,
+    prepared: &Prepared,
+    size: terminal::Size,
+) -> rustix::io::Result<(Theirs, Ours)> {
+    let owner = prepared.many_ids.then_some((request.uid, request.gid));
+    let (ours, theirs) = terminal::open(&prepared.terminals, size, owner)?;
+    let copy = |end: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(end, 3);
+    let stdin = Some(Input::new(copy(&ours)?, Vec::new(), true));
+    let stdio = [copy(&theirs)?, copy(&theirs)?, theirs];
+    Ok((
+        Theirs { stdio, result: None, terminal: true },
+        Ours { stdin, stdout: ours, stderr: None, result: None },
+    ))
 }
 
 /// Gives the code's ends to the code: it may open them again by their names, `/dev/stderr` and the like.

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use buffa::Message as _;
 use rustix::event::PollFlags;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
@@ -33,6 +34,8 @@ const MOST_BYTES: usize = 1 << 20;
 pub(crate) struct Sudo {
     listener: OwnedFd,
     connections: Vec<Connection>,
+    /// Somebody waits whom we had no descriptor for: not to be asked after before something else has happened.
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -54,13 +57,13 @@ impl Sudo {
         rustix::net::bind(&listener, &SocketAddrUnix::new(SOCKET)?)?;
         rustix::fs::chmod(SOCKET, Mode::from_raw_mode(0o666))?;
         rustix::net::listen(&listener, 16)?;
-        Ok(Self { listener, connections: Vec::new() })
+        Ok(Self { listener, connections: Vec::new(), full: false })
     }
 
     /// What to poll: the listener first, then every connection.
     pub(crate) fn sources(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let accepts =
-            if self.connections.len() < MOST_CONNECTIONS { PollFlags::IN } else { PollFlags::empty() };
+        let has_room = self.connections.len() < MOST_CONNECTIONS && !self.full;
+        let accepts = if has_room { PollFlags::IN } else { PollFlags::empty() };
         let listener = (self.listener.as_fd(), accepts);
         let connections = self.connections.iter().map(|c| (c.socket.as_fd(), PollFlags::IN));
         std::iter::once(listener).chain(connections).collect()
@@ -78,12 +81,21 @@ impl Sudo {
             index += 1;
             !ready.get(index).copied().unwrap_or(false) || connection.advance(prepared, executions.clone())
         });
-        if ready.first().copied().unwrap_or(false)
-            && let Ok(socket) =
-                rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-        {
-            let (streams, request) = (Vec::new(), Vec::new());
-            self.connections.push(Connection { socket, streams, request, command: None });
+        self.full = ready.first().copied().unwrap_or(false) && !self.accept();
+    }
+
+    /// Takes one who waits; false when there is no descriptor for it.
+    fn accept(&mut self) -> bool {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(&self.listener, flags) {
+            Ok(socket) => {
+                let (streams, request) = (Vec::new(), Vec::new());
+                self.connections.push(Connection { socket, streams, request, command: None });
+                true
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => false,
+            // Whoever it was has gone.
+            Err(_) => true,
         }
     }
 
@@ -118,7 +130,7 @@ impl Connection {
                 self.streams.extend(streams);
                 self.request.extend(bytes);
             }
-            Err(rustix::io::Errno::AGAIN) => return true,
+            Err(Errno::AGAIN) => return true,
             Ok(_) | Err(_) => return false,
         }
         if self.request.len() > MOST_BYTES || self.streams.len() > 3 {

@@ -12,7 +12,7 @@ use rustix::net::{
 use sandkeep_protocol::mux::Side;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
-use sandkeep_sandbox::cgroup::{Controllers, Domain, Group, GroupLimits, Layout, Pool};
+use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, Pool};
 use sandkeep_sandbox::idmap::{self, AGENT_ID, IdMap, USER_ID, Writer};
 use sandkeep_sandbox::mount::{self, Access};
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
@@ -20,6 +20,7 @@ use sandkeep_sandbox::root::{Mount, Plan, Source};
 use sandkeep_sandbox::userns;
 
 use super::slot::Slot;
+use crate::agent::MOST_TREES;
 use crate::agent::birth::Birth;
 use crate::link::Link;
 
@@ -37,10 +38,8 @@ pub(crate) struct Sandbox {
     pub(crate) limits: proto::SandboxLimits,
     pub(crate) ids: IdMap,
     pub(crate) slot: Slot,
-    /// Which limits the group holds.
-    pub(crate) controllers: Controllers,
-    /// Why there are no control groups, if there are none.
-    pub(crate) no_groups: Option<(String, String)>,
+    /// Which limits the group holds; why there is none, if there is none.
+    pub(crate) layout: Layout,
     pub(crate) landlock_abi: u32,
 }
 
@@ -59,6 +58,10 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
 pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
+    let trees = root_trees(spec).len() + shown(spec).len();
+    if trees > MOST_TREES {
+        return Err(problem("mount_refused", format!("{trees} trees to show are more than {MOST_TREES}")));
+    }
     let limits = spec.limits.as_option().cloned().unwrap_or_default();
     let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
         .map_err(|error| failed("cannot lock a slot", &error))?
@@ -112,11 +115,7 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         limits,
         ids,
         slot,
-        controllers: layout.controllers(),
-        no_groups: match layout {
-            Layout::None { cause, remedy } => Some((cause, remedy)),
-            Layout::V1(_) | Layout::V2(_) | Layout::Hybrid { .. } => None,
-        },
+        layout,
         landlock_abi: ready.landlock_abi,
     })
 }
@@ -197,6 +196,7 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
     };
     let mounts = shown(spec).into_iter().map(|mount| Mount {
         access: if mount.read_only { Access::ReadOnly } else { Access::ReadWrite },
+        replaces: mount.target == SUDO,
         source: mount.source,
         target: mount.target,
         tree: None,
@@ -216,15 +216,14 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
 
 /// What is shown of the host: what was asked for, and in profile `dev` our shim.
 fn shown(spec: &proto::SandboxSpec) -> Vec<proto::Mount> {
-    let shim = proto::Mount {
-        source: spec.sudo_program.clone(),
-        target: "/usr/bin/sudo".to_owned(),
-        read_only: true,
-    };
+    let shim = proto::Mount { source: spec.sudo_program.clone(), target: SUDO.to_owned(), read_only: true };
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
     let shim = (dev && !spec.sudo_program.is_empty()).then_some(shim);
     spec.mounts.iter().cloned().chain(shim).collect()
 }
+
+/// Where our shim is shown.
+const SUDO: &str = "/usr/bin/sudo";
 
 /// A directory that every host has and everybody may enter; what is built on it shows in our namespace alone.
 const STAGING: &str = "/tmp";
@@ -246,15 +245,15 @@ fn send_off(
     let trees = translated_trees(spec, ids, agent)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
     let mut mask = Vec::with_capacity(trees.len() + 1);
-    mask.push(u8::try_from(trees.len()).expect("few trees"));
+    mask.push(u8::try_from(trees.len()).expect("at most MOST_TREES"));
     for tree in &trees {
         mask.push(u8::from(tree.is_some()));
         descriptors.extend(tree.as_ref().map(AsFd::as_fd));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(crate::agent::MOST_TREES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_TREES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(problem("mount_refused", "too many mounts"));
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for MOST_TREES");
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(&mask)], &mut control, SendFlags::NOSIGNAL)
         .map(|_| ())
@@ -275,14 +274,25 @@ fn translated_trees(
     let whole = userns::open(agent.pid)
         .map_err(|error| problem("sandbox_failed", format!("cannot open the user namespace: {error}")))?;
     for path in root_trees(spec) {
-        // A file system that cannot translate is shown as it is: its owners are then nobody's.
-        trees.push(mount::id_mapped(&path, &whole).ok());
+        trees.push(Some(image_tree(&path, &whole)?));
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &shown(spec) {
         trees.push(Some(shown_tree(shown, user)?));
     }
     Ok(trees)
+}
+
+/// An image with its ids translated. What is mounted below it is left out: an overlay would not show it, and the kernel lays
+/// none over mounts that a sandbox may not take away.
+fn image_tree(path: &str, userns: &OwnedFd) -> Result<OwnedFd, Problem> {
+    let tree = mount::clone_file_system(path).map_err(|error| {
+        problem("root_unusable", format!("{path} cannot be used as a root: {}", chain(&error)))
+    })?;
+    // A file system that cannot translate is shown as it is: its owners are then nobody's. By us all the same, since the
+    // store of images can be entered by nobody else.
+    let _untranslated = mount::translate_ids(&tree, userns, path);
+    Ok(tree)
 }
 
 /// A tree to be shown, prepared by us since its path may lead through directories that only we can enter.
@@ -293,7 +303,10 @@ fn shown_tree(shown: &proto::Mount, user: (u32, u32)) -> Result<OwnedFd, Problem
     let refused = |error: &dyn std::error::Error| {
         problem("mount_refused", format!("{} cannot be shown: {}", shown.source, chain(error)))
     };
-    let owner = userns::owner(&shown.source).map_err(|error| refused(&error))?;
+    let tree = mount::clone_tree(&shown.source).map_err(|error| refused(&error))?;
+    // Asked of what we hold: by now the path may lead elsewhere.
+    let owner = rustix::fs::fstat(&tree).map_err(|errno| refused(&errno))?;
+    let owner = (owner.st_uid, owner.st_gid);
     let of_root = owner.0 == 0 || owner.1 == 0;
     if of_root && !shown.read_only {
         // A set-uid program that belongs to root must not be made that way, for others on the host to run.
@@ -303,15 +316,14 @@ fn shown_tree(shown: &proto::Mount, user: (u32, u32)) -> Result<OwnedFd, Problem
             Some("a directory of an ordinary user (chown it), or a read-only mount".to_owned());
         return Err(problem);
     }
-    let plain = || mount::clone_tree(&shown.source).map_err(|error| refused(&error));
     if of_root {
-        return plain();
+        return Ok(tree);
     }
     let map = userns::with_map(&IdMap::of_owner(owner, user)).map_err(|error| refused(&error))?;
-    match mount::id_mapped(&shown.source, &map) {
+    match mount::translate_ids(&tree, &map, &shown.source) {
         // A file system that cannot translate: read as anybody may.
-        Err(_) if shown.read_only => plain(),
-        translated => translated.map_err(|error| refused(&error)),
+        Err(_) if shown.read_only => Ok(tree),
+        translated => translated.map(|()| tree).map_err(|error| refused(&error)),
     }
 }
 
@@ -337,10 +349,10 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
         problem("sandbox_failed", format!("process 1 ended before it was ready: {errno}"))
     })?;
     let text = String::from_utf8_lossy(&said);
-    match (text.strip_prefix("ready "), <[OwnedFd; 1]>::try_from(descriptors)) {
-        (Some(abi), Ok([disk])) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
-        _ if text.is_empty() => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
-        _ => Err(problem("sandbox_failed", text.into_owned())),
+    match (text.strip_prefix("ready "), <[OwnedFd; 1]>::try_from(descriptors), text.split_once(": ")) {
+        (Some(abi), Ok([disk]), _) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
+        (None, _, Some((code, why))) => Err(problem(code, why)),
+        _ => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Execution {
     /// Time used by the first process and what it waited for, as the agent saw it.
     pub(crate) cpu_us: (u64, u64),
     pub(crate) tails: Vec<Tail>,
+    /// Whether a client started it through the envd services: then it is forgotten with its end.
+    pub(crate) is_process: bool,
 }
 
 /// A listener.
@@ -93,6 +95,7 @@ impl Execution {
             end,
             cpu_us: (0, 0),
             tails: Vec::new(),
+            is_process: false,
             request,
         }
     }

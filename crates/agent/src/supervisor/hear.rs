@@ -84,9 +84,9 @@ impl Supervisor {
     fn message(&mut self, id: StreamId, message: &[u8]) {
         let Some(execution) = self.owner(id) else { return };
         if matches!(execution.phase, Phase::Looking) {
-            match inner::ListChangedEvent::decode_from_slice(message) {
-                Ok(event) => changed(execution, event),
-                Err(_) => execution.end.artifacts_truncated = true,
+            // What cannot be read leaves the list as it was: none, and not all.
+            if let Ok(event) = inner::ListChangedEvent::decode_from_slice(message) {
+                changed(execution, event);
             }
             return;
         }
@@ -195,6 +195,8 @@ impl Supervisor {
             since_unix_ns: execution.changes_after_unix_ns,
         };
         execution.phase = Phase::Looking;
+        // Until somebody has looked and says otherwise.
+        execution.end.artifacts_truncated = true;
         execution.patience_us = Some(clock::boot_us() + LOOK_PATIENCE_US);
         let Some(sandbox) = &mut self.sandbox else { return self.conclude(execution_id) };
         match calls::call(&mut sandbox.link, agent_routes::LIST_CHANGED, &request, Vec::new()) {
@@ -206,6 +208,9 @@ impl Supervisor {
     fn conclude(&mut self, execution_id: &str) {
         let Some(mut execution) = self.executions.remove(execution_id) else { return };
         self.give_domain_back(&mut execution);
+        if execution.is_process {
+            return;
+        }
         execution.stop_clocks();
         let end = std::mem::take(&mut execution.end);
         execution.phase = Phase::Ended(Box::new(end));
@@ -233,7 +238,6 @@ impl Supervisor {
             Phase::Draining => self.give_up_draining(execution_id),
             Phase::Starting | Phase::Running => self.sandbox_died(),
             Phase::Looking => {
-                execution.end.artifacts_truncated = true;
                 execution.stop_clocks();
                 self.conclude(execution_id);
             }
@@ -261,7 +265,7 @@ fn ended(execution: &mut Execution, exited: &inner::Exited) {
 }
 
 fn changed(execution: &mut Execution, event: inner::ListChangedEvent) {
-    execution.end.artifacts_truncated |= event.truncated;
+    execution.end.artifacts_truncated = event.truncated;
     let most = execution.request.artifact_max_files as usize;
     for file in event.files {
         if execution.end.artifacts.len() >= most {

@@ -1,96 +1,72 @@
-//! Calls that are for the agent: passed through stream by stream, in both directions, as fast as they are taken.
+//! Calls of clients that are for the agent: passed through stream by stream, in both directions, as fast as they are
+//! taken.
 //!
-//! The supervisor does not look into them. Only what is listed here passes. A process that such a call starts gets a
-//! domain from here, like any execution, and the end of the call kills whatever is left in it.
+//! The supervisor does not look into them. Only what is listed here passes, and of its head only what the agent reads.
 
 use std::collections::BTreeMap;
 
-use sandkeep_protocol::head::{Head, ResponseHead};
+use sandkeep_protocol::envelope::{Code, ConnectError};
+use sandkeep_protocol::head::Head;
 use sandkeep_protocol::mux::{Event, StreamId, reset_code};
-use sandkeep_protocol::routes::{agent as agent_routes, process as process_routes};
-use sandkeep_protocol::supervisor as proto;
+use sandkeep_protocol::routes::agent as agent_routes;
 
 use super::Supervisor;
-use super::domain::Domain;
 use crate::agent::envd;
+use crate::calls::Incoming;
 
-/// Calls that are passed on.
-const PASSED: [&str; 7] = [
-    agent_routes::READ_FILE,
-    agent_routes::PING,
-    process_routes::START,
-    process_routes::LIST,
-    process_routes::SEND_INPUT,
-    process_routes::CLOSE_STDIN,
-    process_routes::SEND_SIGNAL,
-];
-
-/// A stream towards the agent.
+/// A stream of the server, and its twin towards the agent.
 #[derive(Debug)]
 struct Twin {
     stream: StreamId,
-    /// Of the process that the call started.
-    domain: Option<(u32, Domain)>,
+    /// Bytes of the server's that the agent has not taken yet: credit is given back later.
+    owed_to_server: usize,
+    /// Bytes of the agent's that the server has not taken yet.
+    owed_to_agent: usize,
 }
 
-/// Streams of the server, each with its twin towards the agent.
+/// Streams of the server that are passed on.
 #[derive(Debug, Default)]
 pub(super) struct Proxied {
     twins: BTreeMap<StreamId, Twin>,
-    /// Bytes of the agent's that the server has not taken yet, by the agent's stream: credit is given back later.
-    owed: BTreeMap<StreamId, usize>,
 }
 
 impl Proxied {
-    fn server_of(&self, agent: StreamId) -> Option<StreamId> {
-        self.twins.iter().find(|(_, twin)| twin.stream == agent).map(|(server, _)| *server)
+    fn of_agent(&mut self, agent: StreamId) -> Option<(StreamId, &mut Twin)> {
+        self.twins.iter_mut().find(|(_, twin)| twin.stream == agent).map(|(server, twin)| (*server, twin))
     }
 }
 
 impl Supervisor {
-    /// Opens the twin of a call that is for the agent; false when it is for us.
+    /// Opens the twin of a call that is for the agent as it is; false when it is for us.
     pub(super) fn pass_on(&mut self, id: StreamId, head: &Head) -> bool {
-        if !PASSED.contains(&head.path.as_str()) {
-            return false;
+        let passes = [agent_routes::READ_FILE, agent_routes::PING].contains(&head.path.as_str())
+            || envd::METHODS.contains(&head.path.as_str());
+        if passes && let Err(error) = self.open_twin(id, head, None) {
+            Incoming::new(head).refuse(&mut self.server, id, &error);
         }
-        match self.open_twin(head) {
-            Some(twin) => drop(self.proxied.twins.insert(id, twin)),
-            None => self.server.reset(id, reset_code::REFUSED),
-        }
-        true
+        passes
     }
 
-    fn open_twin(&mut self, head: &Head) -> Option<Twin> {
-        let mut head = head.clone();
-        envd::drop_own_words(&mut head);
-        let (mut domain, mut descriptors) = (None, Vec::new());
-        if head.path == process_routes::START {
-            // Without groups nothing here watches what it uses; that comes with live sandboxes.
-            self.sandbox.as_ref()?.group.as_ref()?;
-            let (number, taken) = self.take_domain(&proto::ExecutionLimits::default()).ok()?;
-            let (ways_in, clone_into) = taken.ways_in().ok()?;
-            descriptors = ways_in;
-            let mut say = |name: &str, so: bool| {
-                if so {
-                    head.headers.push((name.to_owned(), "1".to_owned()));
-                }
-            };
-            say(envd::CLONE_INTO_HEADER, clone_into);
-            say(envd::OWN_PID_HEADER, matches!(taken, Domain::Namespace(_)));
-            domain = Some((number, taken));
-        }
-        let sandbox = self.sandbox.as_mut()?;
-        let stream = sandbox.link.open(&head, descriptors).ok()?;
-        Some(Twin { stream, domain })
-    }
-
-    /// The call is over: what its process left behind goes, and its domain can be used again.
-    fn part(&mut self, server: StreamId) {
-        let Some(twin) = self.proxied.twins.remove(&server) else { return };
-        self.proxied.owed.remove(&twin.stream);
-        let Some((number, domain)) = twin.domain else { return };
-        domain.kill();
-        self.spend_domain(number, domain);
+    /// Opens a twin towards the agent, for a process with the name of its admission.
+    ///
+    /// # Errors
+    /// `unavailable`, `resource_exhausted`.
+    pub(super) fn open_twin(
+        &mut self,
+        id: StreamId,
+        head: &Head,
+        admission: Option<&str>,
+    ) -> Result<StreamId, ConnectError> {
+        let Some(sandbox) = &mut self.sandbox else {
+            return Err(ConnectError::new(Code::Unavailable, "sandbox_lost: the sandbox has ended"));
+        };
+        let head = envd::head_inwards(head, admission);
+        let opened = sandbox.link.open(&head, Vec::new());
+        let stream = opened.map_err(|error| {
+            ConnectError::new(Code::ResourceExhausted, format!("too_many_executions: {error}"))
+        })?;
+        self.proxied.twins.insert(id, Twin { stream, owed_to_server: 0, owed_to_agent: 0 });
+        Ok(stream)
     }
 
     /// What the server says on such a call; false when it is not one.
@@ -98,17 +74,17 @@ impl Supervisor {
         let (Event::Data { id, .. } | Event::Finished { id } | Event::Reset { id, .. }) = event else {
             return false;
         };
-        let Some(twin) = self.proxied.twins.get(id).map(|twin| twin.stream) else { return false };
+        let Some(twin) = self.proxied.twins.get_mut(id) else { return false };
         let Some(sandbox) = &mut self.sandbox else { return true };
         match event {
-            Event::Data { id, bytes } => {
-                self.server.consume(*id, bytes.len());
-                sandbox.link.send(twin, bytes);
+            Event::Data { bytes, .. } => {
+                sandbox.link.send(twin.stream, bytes);
+                twin.owed_to_server += bytes.len();
             }
-            Event::Finished { .. } => sandbox.link.finish(twin),
+            Event::Finished { .. } => sandbox.link.finish(twin.stream),
             Event::Reset { id, code } => {
-                sandbox.link.reset(twin, *code);
-                self.part(*id);
+                sandbox.link.reset(twin.stream, *code);
+                self.proxied.twins.remove(id);
             }
             Event::Hello { .. }
             | Event::Opened { .. }
@@ -128,38 +104,44 @@ impl Supervisor {
         else {
             return false;
         };
-        let Some(server) = self.proxied.server_of(*id) else { return false };
+        let Some((server, twin)) = self.proxied.of_agent(*id) else { return false };
         match event {
-            Event::Replied { head, .. } => self.reply(server, head),
-            Event::Data { id, bytes } => {
+            Event::Replied { head, .. } => self.server.reply_with(server, head),
+            Event::Data { bytes, .. } => {
                 self.server.send(server, bytes);
-                *self.proxied.owed.entry(*id).or_default() += bytes.len();
+                twin.owed_to_agent += bytes.len();
             }
             Event::Finished { .. } => {
                 self.server.finish(server);
-                self.part(server);
+                self.end_twin(server);
             }
             Event::Reset { code, .. } => {
                 self.server.reset(server, *code);
-                self.part(server);
+                self.proxied.twins.remove(&server);
             }
             Event::Hello { .. } | Event::Opened { .. } | Event::Writable { .. } | Event::Pong { .. } => {}
         }
         true
     }
 
-    fn reply(&mut self, server: StreamId, head: &ResponseHead) {
-        self.server.reply_with(server, head);
+    /// The agent has said all. Whatever the server still says on that call is for nobody.
+    fn end_twin(&mut self, server: StreamId) {
+        let Some(twin) = self.proxied.twins.remove(&server) else { return };
+        self.server.consume(server, twin.owed_to_server);
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.link.reset(twin.stream, reset_code::CANCEL);
+        }
     }
 
-    /// Gives the agent credit for what the server has room for.
+    /// Gives each side credit for what the other has room for.
     pub(super) fn settle(&mut self) {
         let Some(sandbox) = &mut self.sandbox else { return };
-        for (server, twin) in &self.proxied.twins {
-            if self.server.room(*server) > 0
-                && let Some(owed) = self.proxied.owed.remove(&twin.stream)
-            {
-                sandbox.link.consume(twin.stream, owed);
+        for (server, twin) in &mut self.proxied.twins {
+            if twin.owed_to_agent > 0 && self.server.room(*server) > 0 {
+                sandbox.link.consume(twin.stream, std::mem::take(&mut twin.owed_to_agent));
+            }
+            if twin.owed_to_server > 0 && sandbox.link.room(twin.stream) > 0 {
+                self.server.consume(*server, std::mem::take(&mut twin.owed_to_server));
             }
         }
     }

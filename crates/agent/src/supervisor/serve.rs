@@ -4,7 +4,7 @@ use buffa::MessageField;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::mux::StreamId;
-use sandkeep_protocol::routes::{agent as agent_routes, supervisor as routes};
+use sandkeep_protocol::routes::{agent as agent_routes, process as process_routes, supervisor as routes};
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::{boot_response::Outcome, start_execution::Stdin};
 use sandkeep_sandbox::cgroup::GroupLimits;
@@ -48,8 +48,10 @@ impl Supervisor {
                     .and_then(|request: proto::GetRequest| Ok(self.known(&request.execution_id)?.status()));
                 call.answer(&mut self.server, id, outcome);
             }
+            process_routes::START => self.start_process(id, &call),
             routes::LIST => {
-                let executions = self.executions.values().map(Execution::status).collect();
+                let own = self.executions.values().filter(|execution| !execution.is_process);
+                let executions = own.map(Execution::status).collect();
                 call.answer(&mut self.server, id, Ok(proto::ListResponse { executions }));
             }
             routes::CANCEL => {
@@ -155,9 +157,7 @@ impl Supervisor {
     }
 
     fn begin(&mut self, request: proto::StartExecution) -> Answer<Execution> {
-        if self.executions.len() >= MOST_EXECUTIONS {
-            self.forget_oldest()?;
-        }
+        self.make_room()?;
         let limits = request.limits.as_option().cloned().unwrap_or_default();
         let (number, domain) = self.take_domain(&limits)?;
         let mut execution = Execution::new(request, domain, number);
@@ -215,7 +215,7 @@ impl Supervisor {
         Ok((number, Domain::Group(Box::new(domain))))
     }
 
-    fn is_dev(&self) -> bool {
+    pub(super) fn is_dev(&self) -> bool {
         self.spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV)
     }
 
@@ -263,6 +263,15 @@ impl Supervisor {
                 execution.forget_output();
             }
         }
+    }
+
+    /// # Errors
+    /// `resource_exhausted` when nothing can be forgotten for one more execution.
+    pub(super) fn make_room(&mut self) -> Answer<()> {
+        if self.executions.len() >= MOST_EXECUTIONS {
+            self.forget_oldest()?;
+        }
+        Ok(())
     }
 
     fn forget_oldest(&mut self) -> Answer<()> {

@@ -6,6 +6,7 @@ use std::fs;
 use rustix::fs::fstatvfs;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::supervisor as proto;
+use sandkeep_sandbox::cgroup::Layout;
 use sandkeep_sandbox::watch;
 
 use super::Supervisor;
@@ -151,30 +152,37 @@ fn written_bytes(sandbox: &Sandbox) -> u64 {
 /// How each limit is held here.
 pub(super) fn enforcement(sandbox: &Sandbox) -> Vec<proto::Enforcement> {
     use proto::{Level, LimitKind};
-    let held = |held: bool, without: Level| if held { Level::LEVEL_KERNEL } else { without };
-    let (cause, remedy) = sandbox.no_groups.clone().unwrap_or_else(|| {
-        ("the control group tree lacks this controller".to_owned(), "sandkeep doctor".to_owned())
-    });
+    let kernel = || (Level::LEVEL_KERNEL, String::new(), String::new());
+    let group = |controller, without| match why_not(&sandbox.layout, controller) {
+        Some((cause, remedy)) => (without, cause, remedy),
+        None => kernel(),
+    };
     let levels = [
-        (LimitKind::LIMIT_KIND_MEMORY, held(sandbox.controllers.memory, Level::LEVEL_WATCHED)),
-        (LimitKind::LIMIT_KIND_CPU, held(sandbox.controllers.cpu, Level::LEVEL_NONE)),
+        (LimitKind::LIMIT_KIND_MEMORY, group("memory", Level::LEVEL_WATCHED)),
+        (LimitKind::LIMIT_KIND_CPU, group("cpu", Level::LEVEL_NONE)),
         // Without a group RLIMIT_NPROC holds it, per user namespace, which is the sandbox's own.
-        (LimitKind::LIMIT_KIND_PROCESSES, Level::LEVEL_KERNEL),
-        (LimitKind::LIMIT_KIND_DISK, Level::LEVEL_KERNEL),
-        (LimitKind::LIMIT_KIND_INODES, Level::LEVEL_KERNEL),
-        (LimitKind::LIMIT_KIND_TIMEOUT, Level::LEVEL_KERNEL),
-        (LimitKind::LIMIT_KIND_OUTPUT, Level::LEVEL_KERNEL),
+        (LimitKind::LIMIT_KIND_PROCESSES, kernel()),
+        (LimitKind::LIMIT_KIND_DISK, kernel()),
+        (LimitKind::LIMIT_KIND_INODES, kernel()),
+        (LimitKind::LIMIT_KIND_TIMEOUT, kernel()),
+        (LimitKind::LIMIT_KIND_OUTPUT, kernel()),
     ];
-    let entry = |(limit, level): (LimitKind, Level)| {
-        let held = level == Level::LEVEL_KERNEL;
-        proto::Enforcement {
-            limit: limit.into(),
-            level: level.into(),
-            cause: if held { String::new() } else { cause.clone() },
-            remedy: if held { String::new() } else { remedy.clone() },
-        }
+    let entry = |(limit, (level, cause, remedy)): (LimitKind, (Level, String, String))| proto::Enforcement {
+        limit: limit.into(),
+        level: level.into(),
+        cause,
+        remedy,
     };
     levels.into_iter().map(entry).collect()
+}
+
+/// Why no group holds what `controller` would, and what mends it; `None` where one does.
+fn why_not(layout: &Layout, controller: &str) -> Option<(String, String)> {
+    if let Layout::None { cause, remedy } = layout {
+        return Some((cause.clone(), remedy.clone()));
+    }
+    let missing = layout.missing().into_iter().find(|missing| missing.controller == controller);
+    missing.map(|missing| (missing.cause, missing.remedy))
 }
 
 /// Resource limits of an execution: the second line behind groups, and the first where there are none.

@@ -99,7 +99,11 @@ impl Report {
             "sandbox": self.booted.as_ref().ok().map(|booted| facts(&booted.facts)),
             "host": findings.collect::<Vec<_>>(),
             "interpreters": interpreters.collect::<Vec<_>>(),
-            "exposed": { "shown": self.exposed.shown, "hidden": self.exposed.hidden },
+            "exposed": {
+                "shown": self.exposed.shown,
+                "hidden": self.exposed.hidden,
+                "shown_in_dev": self.exposed.shown_in_dev,
+            },
             "state_directory": self.state_path,
             "all_sandboxes_memory_bytes": self.ceiling,
             "self_test": trials,
@@ -140,7 +144,11 @@ pub(super) mod tests {
             booted: booted.map(|enforcement| Booted { enforcement, facts: Facts::default() }),
             self_test: None,
             interpreters: Vec::new(),
-            exposed: Exposed { shown: vec!["/usr".to_owned()], hidden: Vec::new() },
+            exposed: Exposed {
+                shown: vec!["/usr".to_owned()],
+                hidden: Vec::new(),
+                shown_in_dev: vec!["/var/lib/dpkg".to_owned()],
+            },
             state_path: "/run/x".into(),
             ceiling: ByteSize::from_gib(1),
         }

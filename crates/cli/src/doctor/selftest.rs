@@ -110,6 +110,10 @@ const CPU_SHARE: Option<CpuMillis> = CpuMillis::from_millis(200);
 /// A fifth of a second, and what the kernel lets pass between two looks of its scheduler.
 const CPU_MOST_MS: u64 = 400;
 
+/// What a program exits with when the limit stopped it, and when it could not even do what the limit allows: a limit is
+/// not held because nothing works.
+const STOPPED: u8 = 9;
+
 fn cases() -> [Case; 7] {
     [
         Case {
@@ -120,8 +124,8 @@ fn cases() -> [Case; 7] {
         },
         Case {
             limit: LimitKind::Memory,
-            // A line that never ends is kept in memory whole.
-            program: "tail -n 1 /dev/zero",
+            // A line is kept in memory whole until it ends. This one does end: where nothing holds, the host must live.
+            program: "head -c 268435456 /dev/zero | tail -n 1 > /dev/null",
             asks: LimitsRequest { memory: Some(ByteSize::from_mib(32)), ..NOTHING },
             // Killed, or refused more by its own resource limit, which `tail` tells with 1.
             holds: |seen| {
@@ -132,25 +136,29 @@ fn cases() -> [Case; 7] {
             limit: LimitKind::Cpu,
             program: "while :; do :; done",
             asks: LimitsRequest { cpu: CPU_SHARE, timeout: Some(CPU_WALL), ..NOTHING },
-            holds: |seen| seen.cpu_ms().is_some_and(|ms| ms <= CPU_MOST_MS),
+            holds: |seen| {
+                seen.is_end(ExecutionState::TimedOut, Some(LimitKind::Timeout))
+                    && seen.cpu_ms().is_some_and(|ms| (1..=CPU_MOST_MS).contains(&ms))
+            },
         },
         Case {
             limit: LimitKind::Processes,
-            program: "n=0; while [ $n -lt 64 ] && sleep 60 & do n=$((n+1)); echo $n; done 2>/dev/null",
+            // Bash tries again for longer than the time it has here.
+            program: "for n in {1..64}; do sleep 60 & echo $n; done 2>/dev/null",
             asks: LimitsRequest { processes: Some(16), timeout: Some(Span::from_secs(2)), ..NOTHING },
-            holds: |seen| seen.last_number().is_some_and(|started| started <= 17),
+            holds: |seen| seen.last_number().is_some_and(|started| started <= 16),
         },
         Case {
             limit: LimitKind::Disk,
-            program: "head -c 8M /dev/zero > /tmp/file 2>/dev/null || exit 9",
+            program: "head -c 1M /dev/zero > /tmp/some && { head -c 8M /dev/zero > /tmp/more 2>/dev/null || exit 9; }",
             asks: LimitsRequest { disk: Some(ByteSize::from_mib(2)), ..NOTHING },
-            holds: |seen| seen.exit_code() == Some(9),
+            holds: |seen| seen.exit_code() == Some(STOPPED),
         },
         Case {
             limit: LimitKind::Inodes,
-            program: "for n in {1..1000}; do : > /tmp/$n || exit 9; done 2>/dev/null",
+            program: ": > /tmp/some && for n in {1..1000}; do : > /tmp/$n || exit 9; done 2>/dev/null",
             asks: LimitsRequest { inodes: Some(256), ..NOTHING },
-            holds: |seen| seen.exit_code() == Some(9),
+            holds: |seen| seen.exit_code() == Some(STOPPED),
         },
         Case {
             limit: LimitKind::Output,
@@ -162,30 +170,30 @@ fn cases() -> [Case; 7] {
 }
 
 /// Runs every program in a sandbox of its own.
-///
-/// # Errors
-/// A sandbox that could not be made or was lost: one was made just before.
-pub(super) async fn run(driver: &Local, enforcement: &Enforcement) -> Result<Vec<Trial>, Problem> {
+pub(super) async fn run(driver: &Local, enforcement: &Enforcement) -> Vec<Trial> {
     let mut trials = Vec::new();
     for case in cases() {
-        trials.push(if enforcement.level(case.limit) == Level::None {
-            let seen = "nothing keeps it here".to_owned();
-            Trial { limit: case.limit, outcome: Outcome::NotTried, seen }
+        let (outcome, seen) = if enforcement.level(case.limit) == Level::None {
+            (Outcome::NotTried, "nothing keeps it here".to_owned())
         } else {
-            try_one(driver, &case).await?
-        });
+            match try_one(driver, &case).await {
+                Ok(seen) if (case.holds)(&seen) => (Outcome::Held, seen.summary()),
+                Ok(seen) => (Outcome::Failed, seen.summary()),
+                // A sandbox was made just before: one that cannot be made now, or is lost, is a limit that does harm.
+                Err(problem) => (Outcome::Failed, problem.to_string()),
+            }
+        };
+        trials.push(Trial { limit: case.limit, outcome, seen });
     }
-    Ok(trials)
+    trials
 }
 
-async fn try_one(driver: &Local, case: &Case) -> Result<Trial, Problem> {
+async fn try_one(driver: &Local, case: &Case) -> Result<Seen, Problem> {
     let spec = sandbox_spec(&case.asks)?;
     let sandbox = driver.create(&spec).await?;
     let seen = watch(sandbox.as_ref(), case, spec.limits).await;
     sandbox.stop().await;
-    let seen = seen?;
-    let outcome = if (case.holds)(&seen) { Outcome::Held } else { Outcome::Failed };
-    Ok(Trial { limit: case.limit, outcome, seen: seen.summary() })
+    seen
 }
 
 async fn watch(
@@ -215,6 +223,61 @@ async fn watch(
             Some(Event::Output { bytes, .. }) => output.extend(bytes),
             Some(Event::Started | Event::Gap { .. }) => {}
             None => return Err(host::failed("a test of a limit", &"its end was not told")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandkeep_core::execution::{EndFacts, Exit};
+    use sandkeep_core::limits::LimitKind::{Cpu, Disk, Inodes, Memory, Output, Processes, Timeout};
+
+    fn seen(facts: EndFacts, cpu_ms: u64, output: &str) -> Seen {
+        let exit = facts.exit.or(Some(Exit::Signal(9)));
+        let mut ended = Ended { facts: EndFacts { exit, ..facts }, ..Ended::default() };
+        ended.metrics.cpu_user_ms = Some(cpu_ms);
+        ended.metrics.cpu_system_ms = Some(0);
+        Seen { ended: Box::new(ended), output: output.into() }
+    }
+
+    fn exit(code: u8) -> EndFacts {
+        EndFacts { exit: Some(Exit::Code(code)), ..EndFacts::default() }
+    }
+
+    /// What each program shows where its limit holds, and all that it may show where it does not.
+    #[test]
+    fn what_does_not_hold_is_no_held_limit() {
+        let timed_out = EndFacts { timed_out: true, ..EndFacts::default() };
+        let out_of_memory = EndFacts { out_of_memory: true, ..EndFacts::default() };
+        let output_killed = EndFacts { output_killed: true, ..EndFacts::default() };
+        let table: [(LimitKind, EndFacts, u64, &str, bool); 21] = [
+            (Timeout, timed_out, 0, "", true),
+            (Timeout, exit(0), 0, "", false),
+            (Memory, out_of_memory, 0, "", true),
+            (Memory, exit(1), 0, "", true), // refused by RLIMIT_DATA
+            (Memory, exit(0), 0, "", false),
+            (Memory, timed_out, 0, "", false),
+            (Cpu, timed_out, 210, "", true),
+            (Cpu, timed_out, 990, "", false),
+            (Cpu, timed_out, 0, "", false), // a meter that does not count
+            (Cpu, exit(1), 10, "", false),
+            (Processes, timed_out, 0, "1\n15\n", true),
+            (Processes, exit(0), 0, "1\n64\n", false),
+            (Processes, exit(1), 0, "", false),
+            (Disk, exit(9), 0, "", true),
+            (Disk, exit(0), 0, "", false),
+            (Disk, exit(1), 0, "", false), // nothing can be written at all
+            (Inodes, exit(9), 0, "", true),
+            (Inodes, exit(0), 0, "", false),
+            (Output, output_killed, 0, "", true),
+            (Output, exit(0), 0, "", false),
+            (Output, timed_out, 0, "", false),
+        ];
+        for (limit, facts, cpu_ms, output, held) in table {
+            let case = cases().into_iter().find(|case| case.limit == limit).expect("every limit has a case");
+            let seen = seen(facts, cpu_ms, output);
+            assert_eq!((case.holds)(&seen), held, "{limit}: {}", seen.summary());
         }
     }
 }

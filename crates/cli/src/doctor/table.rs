@@ -31,6 +31,9 @@ pub(super) fn text(report: &Report) -> String {
     if !report.exposed.hidden.is_empty() {
         row(&mut text, "hidden there", &report.exposed.hidden.join(" "));
     }
+    if !report.exposed.shown_in_dev.is_empty() {
+        row(&mut text, "in dev besides", &format!("{} (read-only)", report.exposed.shown_in_dev.join(" ")));
+    }
     remedies(&mut text, report);
     trials(&mut text, report);
     add(&mut text, format_args!("\nverdict: {}", report.verdict()));
@@ -88,6 +91,7 @@ fn trials(text: &mut String, report: &Report) {
 mod tests {
     use super::*;
     use crate::doctor::report::tests::report;
+    use crate::doctor::selftest::{Outcome, Trial};
     use sandkeep_core::code::{ErrorCode, Problem};
     use sandkeep_core::enforcement::Enforcement;
 
@@ -100,8 +104,26 @@ mod tests {
         assert_eq!(text.matches("to mend it: delegate it").count(), 1, "{text}");
         assert!(text.contains("\nmemory, cpu: no delegation\n"), "{text}");
         assert!(text.contains("\nmemory            watched"), "{text}");
+        assert!(text.contains("\nin dev besides    /var/lib/dpkg (read-only)\n"), "{text}");
         assert!(text.contains("\nids: none\n  to mend it: get some\n"), "{text}");
         assert_eq!(text.lines().last().map(|line| line.starts_with("verdict: ready, but")), Some(true));
+    }
+
+    #[test]
+    fn what_was_tried_is_told_and_what_failed_is_the_verdict() {
+        let mut report = report(Ok(Enforcement::full()));
+        let tried = [(LimitKind::Cpu, Outcome::NotTried), (LimitKind::Disk, Outcome::Failed)];
+        let trial = |(limit, outcome)| Trial { limit, outcome, seen: "exit 0".to_owned() };
+        report.self_test = Some(tried.map(trial).into());
+        let text = text(&report);
+        assert!(
+            text.contains("\ntest cpu          not tried: exit 0\ntest disk         FAILED: exit 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\nverdict: do not rely on this host: these limits do not hold: disk\n"),
+            "{text}"
+        );
     }
 
     #[test]

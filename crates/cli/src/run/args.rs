@@ -9,6 +9,8 @@ use sandkeep_core::limits::LimitsRequest;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 
+use crate::images::StoreArgs;
+
 use super::words::{CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 
 /// Run code or a command in a fresh sandbox.
@@ -69,6 +71,14 @@ pub(crate) struct Args {
     /// Start from the root file system in a directory instead of the host's own programs.
     #[arg(long, value_name = "DIR", help_heading = "Sandbox")]
     pub(super) root_dir: Option<PathBuf>,
+
+    /// Start from a container image: an OCI layout (directory or tar), an archive of docker save, or one that
+    /// `sandkeep image list` shows. Without code or command, what the image runs is run.
+    #[arg(long, value_name = "IMAGE", help_heading = "Sandbox", conflicts_with = "root_dir")]
+    pub(super) image: Option<String>,
+
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
 
     /// strict: one user, read-only programs; dev: writable programs, inside-root, sudo.
     #[arg(
@@ -162,6 +172,7 @@ Examples:
   sandkeep run --kind handler --event '{\"name\": \"Ada\"}' greet.mjs
   sandkeep run --mount ./data:/data --out results report.sh
   sandkeep run -- ls -l /
+  sandkeep run --image python.tar script.py
   tar c . | sandkeep run --stdin - -- tar t
 
 Output:

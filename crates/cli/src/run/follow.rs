@@ -1,11 +1,16 @@
 //! Follows an execution to its end: output out, input in, signals to it.
+//!
+//! Whatever waits for the other side (a piece of input for code that does not read, a cancel for a supervisor that does
+//! not answer) waits beside the loop, which hears output and signals all the while.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::{Cancel, Control, Ended, Event, Running};
+use tokio::task::JoinHandle;
 
 use super::collect::Collector;
 use super::input::Input;
@@ -32,7 +37,7 @@ pub(super) struct Followed {
 #[derive(Debug)]
 pub(super) struct Follower<'a> {
     running: Box<dyn Running>,
-    control: Box<dyn Control>,
+    control: Arc<dyn Control>,
     interrupts: &'a mut Interrupts,
     collected: Collector,
     /// Shows output as it comes; none when only the result is wanted.
@@ -41,6 +46,8 @@ pub(super) struct Follower<'a> {
     /// On its way to the writer, which has no room yet. Nothing more is heard until it has.
     waiting: Option<Piece>,
     input: Option<Input>,
+    /// A piece of input on its way to the code: false when it wants no more.
+    feeding: Option<JoinHandle<bool>>,
     started: bool,
     cancels: u32,
     /// Bytes that were written faster than they were read.
@@ -56,7 +63,7 @@ impl<'a> Follower<'a> {
         writer: Option<(Writer, Failure)>,
         input: Option<Input>,
     ) -> Self {
-        let control = running.control();
+        let control = Arc::from(running.control());
         let collected = Collector::new(kept);
         let (writer, failure) =
             writer.map_or((None, Failure::default()), |(writer, failure)| (Some(writer), failure));
@@ -69,6 +76,7 @@ impl<'a> Follower<'a> {
             failure,
             waiting: None,
             input,
+            feeding: None,
             started: false,
             cancels: 0,
             missed: 0,
@@ -85,6 +93,9 @@ impl<'a> Follower<'a> {
                 Err(problem) => break Err(problem),
             }
         };
+        if let Some(feeding) = self.feeding.take() {
+            feeding.abort();
+        }
         let written = self.show_rest().await;
         Followed { collected: self.collected, ended, written, output_failed: self.output_failed }
     }
@@ -93,8 +104,8 @@ impl<'a> Follower<'a> {
     async fn step(&mut self) -> Result<Option<Box<Ended>>, Problem> {
         tokio::select! {
             biased;
-            () = self.interrupts.next() => self.cancel().await,
-            error = self.failure.next() => self.output_failed(error).await,
+            () = self.interrupts.next() => self.cancel(),
+            error = self.failure.next() => self.output_failed(error),
             () = flush(self.writer.as_ref(), &mut self.waiting), if self.waiting.is_some() => {}
             event = self.running.next(), if self.waiting.is_none() || self.cancels >= KILLS => {
                 let Some(event) = event? else {
@@ -102,9 +113,12 @@ impl<'a> Follower<'a> {
                 };
                 return Ok(self.happened(event));
             }
-            piece = next_input(&mut self.input), if self.started && self.input.is_some() => {
-                self.feed(piece).await;
+            wanted = fed(&mut self.feeding), if self.feeding.is_some() => {
+                self.feeding = None;
+                self.input = self.input.take().filter(|_| wanted);
             }
+            piece = next_input(&mut self.input),
+                if self.started && self.feeding.is_none() && self.input.is_some() => self.feed(piece),
         }
         Ok(None)
     }
@@ -163,30 +177,42 @@ impl<'a> Follower<'a> {
     }
 
     /// Once asks, twice kills.
-    async fn cancel(&mut self) {
+    fn cancel(&mut self) {
         self.cancels += 1;
-        let how = if self.cancels < KILLS { Cancel::Politely } else { Cancel::Now };
-        // When the sandbox is gone, the next event says so.
-        let _accepted = self.control.cancel(how).await;
+        self.ask(if self.cancels < KILLS { Cancel::Politely } else { Cancel::Now });
     }
 
-    async fn output_failed(&mut self, error: io::Error) {
+    fn output_failed(&mut self, error: io::Error) {
         self.output_failed = Some(error);
         self.waiting = None;
-        let _accepted = self.control.cancel(Cancel::Now).await;
+        self.ask(Cancel::Now);
     }
 
-    async fn feed(&mut self, piece: Option<Vec<u8>>) {
-        let sent = match piece {
-            Some(bytes) => self.control.send_input(bytes).await,
-            None => {
-                self.input = None;
-                self.control.close_input().await
-            }
-        };
-        if sent.is_err() {
+    /// What comes of it is the next event: the end, or that the sandbox is gone. The driver bounds how long it takes.
+    fn ask(&self, how: Cancel) {
+        let control = Arc::clone(&self.control);
+        let _asked = tokio::spawn(async move { control.cancel(how).await });
+    }
+
+    fn feed(&mut self, piece: Option<Vec<u8>>) {
+        let control = Arc::clone(&self.control);
+        if piece.is_none() {
             self.input = None;
         }
+        self.feeding = Some(tokio::spawn(async move {
+            match piece {
+                Some(bytes) => control.send_input(bytes).await.is_ok(),
+                None => control.close_input().await.is_ok(),
+            }
+        }));
+    }
+}
+
+/// Cancel-safe.
+async fn fed(feeding: &mut Option<JoinHandle<bool>>) -> bool {
+    match feeding {
+        Some(feeding) => feeding.await.unwrap_or(false),
+        None => std::future::pending().await,
     }
 }
 

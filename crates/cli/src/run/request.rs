@@ -1,5 +1,7 @@
 //! From the words of the command line to what is asked of a driver. Everything that can be refused is refused here,
-//! before anything starts: the only effects are reads of the files that were named, and the directory for results.
+//! before anything starts: the only effects are reads of the files that were named.
+
+mod base;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +16,15 @@ use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
 use sandkeep_core::sandbox::Profile;
+use sandkeep_core::sandbox::place::below_workspace;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
-use sandkeep_runtime::driver::{ExecutionSpec, Mount, Root, SandboxSpec, Stdin, User};
+use sandkeep_image::Config;
+use sandkeep_runtime::driver::{ExecutionSpec, Mount, SandboxSpec, Stdin, User};
 
+use self::base::Base;
 use super::args::Args;
-use super::words::{self, CopyArg, EventArg, MountArg, Source, UserArg, Variable};
+use super::words::{CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 use crate::host;
 
 /// Copies travel in one message with code and event, which have 8 MiB each; a supervisor takes 40 MiB.
@@ -35,6 +40,8 @@ pub(super) struct Request {
     /// Where [`Stdin::Open`] comes from.
     pub(super) input: Option<Source>,
     pub(super) created_at: Timestamp,
+    /// Has to be made ready before the sandbox is made.
+    pub(super) base: Base,
 }
 
 /// Reads what the words name and checks all of it.
@@ -46,22 +53,27 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let (limits, explicit) = limits(&args.limits.request(), host::processors())?;
     let profile = args.profile.unwrap_or(defaults::PROFILE);
     let user = user(args.user, profile)?;
-    let root = root(args.root_dir.as_deref())?;
+    let base = Base::find(args)?;
+    let config = base.config();
     let mounts = args.mounts.iter().map(mount).collect::<Result<_, _>>()?;
-    let env = environment(&args.env_file, &args.env)?;
+    let env = environment(config, &args.env_file, &args.env)?;
     let files = files(&args.copies, limits.disk)?;
     let input = args.stdin.clone().map(readable).transpose()?;
-    let work = work(args)?;
-    work.check()?;
+    let work = work(args, config)?;
+    // Scripts and handlers stand where their files are; a command is the image's as much as ours.
+    let cwd = config.filter(|_| work.kind() == Kind::Command).and_then(|config| config.working_dir.clone());
     let artifacts = args.out.is_some() || (work.kind().collects_artifacts() && !args.no_artifacts);
+    let demand = demand(args);
+    let root = base.root()?;
     let sandbox =
         SandboxSpec { id: host::sandbox_id()?, incarnation: 1, token: 1, profile, root, mounts, limits };
+    sandbox.check().map_err(|problem| problem.within("--mount"))?;
     let execution = ExecutionSpec {
         id: host::execution_id()?,
         token: 1,
         work,
         env,
-        cwd: None,
+        cwd,
         user,
         stdin: if input.is_some() { Stdin::Open } else { Stdin::Empty },
         merge_stderr: args.merge_stderr,
@@ -69,8 +81,8 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
         files,
         artifacts,
     };
-    let demand = demand(args);
-    Ok(Request { sandbox, execution, explicit, demand, input, created_at: host::now() })
+    execution.check()?;
+    Ok(Request { sandbox, execution, explicit, demand, input, created_at: host::now(), base })
 }
 
 impl Request {
@@ -143,24 +155,6 @@ fn user(user: UserArg, profile: Profile) -> Result<User, Problem> {
     }
 }
 
-fn root(directory: Option<&Path>) -> Result<Root, Problem> {
-    let Some(directory) = directory else { return Ok(Root::Host) };
-    let shown = directory.to_string_lossy();
-    let refuse = |why: &str| {
-        let expected = "a directory with a root file system";
-        Problem::refused(ErrorCode::RootUnusable, &shown, why, expected).within("--root-dir")
-    };
-    let path = directory.canonicalize().map_err(|error| refuse(&format!("cannot be used ({error})")))?;
-    if !path.is_dir() {
-        return Err(refuse("is not a directory"));
-    }
-    if path == Path::new("/") {
-        return Err(refuse("is the host's own root"));
-    }
-    let path = path.into_os_string().into_string().map_err(|_| refuse("is not UTF-8"))?;
-    Ok(Root::Directory(path))
-}
-
 fn mount(asked: &MountArg) -> Result<Mount, Problem> {
     let shown = asked.source.to_string_lossy();
     let refuse = |why: &str| {
@@ -176,11 +170,13 @@ fn mount(asked: &MountArg) -> Result<Mount, Problem> {
     Ok(Mount { source, target: asked.target.clone(), writable: asked.writable })
 }
 
+/// The image's variables, those of files over them, and over all those that were named one by one.
 fn environment(
+    image: Option<&Config>,
     files: &[std::path::PathBuf],
     variables: &[Variable],
 ) -> Result<BTreeMap<String, String>, Problem> {
-    let mut env = BTreeMap::new();
+    let mut env = image.map_or_else(BTreeMap::new, |image| image.env.clone());
     for path in files {
         let bytes =
             read(&Source::File(path.clone()), ByteSize::from_mib(1), ErrorCode::EnvInvalid, "--env-file")?;
@@ -240,15 +236,10 @@ impl CopyArg {
         if target.is_empty() || target.ends_with('/') {
             return Err(refuse("has no name for the copy"));
         }
-        let below = target.strip_prefix("/workspace/").unwrap_or(target);
-        if below.starts_with('/') {
+        if target.starts_with('/') && !target.starts_with("/workspace/") {
             return Err(refuse("leads out of /workspace"));
         }
-        let below = words::inside(below).ok_or_else(|| refuse("leads out of /workspace"))?;
-        if below.is_empty() {
-            return Err(refuse("has no name for the copy"));
-        }
-        Ok((source, below))
+        Ok((source, below_workspace(target).map_err(refuse)?))
     }
 }
 
@@ -260,11 +251,11 @@ fn readable(source: Source) -> Result<Source, Problem> {
     Ok(source)
 }
 
-fn work(args: &Args) -> Result<Work, Problem> {
+fn work(args: &Args, image: Option<&Config>) -> Result<Work, Problem> {
     let invalid =
         |text: &str, expected: &str| Err(Problem::new(ErrorCode::InvalidValue, text).expecting(expected));
-    let kind = args.kind.unwrap_or(match args.file {
-        None if !args.args.is_empty() => Kind::Command,
+    let kind = args.kind.unwrap_or_else(|| match args.file {
+        None if !args.args.is_empty() || image.is_some() => Kind::Command,
         None | Some(_) => Kind::Script,
     });
     if args.event.is_some() && kind != Kind::Handler {
@@ -280,7 +271,7 @@ fn work(args: &Args) -> Result<Work, Problem> {
         (Kind::Command, None) if args.lang.is_some() => {
             invalid("a command has no language", "no --lang, or a file instead of a command")
         }
-        (Kind::Command, None) => Ok(Work::Command { argv: args.args.clone() }),
+        (Kind::Command, None) => Ok(Work::Command { argv: argv(args, image)? }),
         (Kind::Script | Kind::Handler, None) => {
             invalid("there is nothing to run", "a file, - for standard input, or -- and a command")
         }
@@ -293,6 +284,17 @@ fn work(args: &Args) -> Result<Work, Problem> {
             Ok(Work::Handler { language, code, event: event(args.event.as_ref())? })
         }
     }
+}
+
+/// What was asked for, else what the image runs.
+fn argv(args: &Args, image: Option<&Config>) -> Result<Vec<String>, Problem> {
+    let Some(image) = image.filter(|_| args.args.is_empty()) else { return Ok(args.args.clone()) };
+    let argv = image.argv();
+    if argv.is_empty() {
+        let problem = Problem::new(ErrorCode::InvalidValue, "the image does not say what it runs");
+        return Err(problem.expecting("a file, - for standard input, or -- and a command"));
+    }
+    Ok(argv)
 }
 
 fn code(file: &Path, language: Option<Language>) -> Result<(Language, CodeSource), Problem> {

@@ -1,17 +1,15 @@
 //! The result of an execution, from what was seen of it.
 
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::{Enforcement, Level};
-use sandkeep_core::execution::{
-    End, EndFacts, ErrorInfo, ExecutionResult, ExecutionState, Exit, Kind, Work, conclude, exit,
-};
+use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, conclude, exit};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::time::Timestamp;
-use sandkeep_runtime::driver::{Ended, NotRunnable};
+use sandkeep_runtime::driver::Ended;
+use sandkeep_runtime::outcome;
 
 use super::collect::Collector;
 use super::request::Request;
-use super::returned;
 
 /// What to exit with when a handler ended with 0 and gave nothing valid back.
 const NO_RESULT: u8 = 1;
@@ -63,79 +61,32 @@ pub(super) fn verdict(
     result.set_stdout(&stdout);
     result.set_stderr(&stderr);
     result.output_gap = gap;
+    let work = &request.execution.work;
+    let not_started = ended.as_ref().ok().and_then(|ended| ended.not_runnable.as_ref());
+    let not_started = not_started.map(|why| why.problem(outcome::program(work)));
     let end = match ended {
-        Ok(ended) => told(&mut result, &request.execution.work, *ended),
+        Ok(ended) => outcome::tell(&mut result, work, *ended),
         Err(problem) => {
-            result.error = Some(info(&problem));
+            result.error = Some(outcome::info(&problem));
             result.finished_at = Some(now);
             conclude(&EndFacts::default())
         }
     };
     result.set_end(&end);
-    let status = match (result.status, exit::exit_status(&end)) {
-        (ExecutionState::Failed, 0) => NO_RESULT,
-        (_, status) => status,
+    let status = match (result.status, exit::exit_status(&end), &not_started) {
+        (ExecutionState::Failed, _, Some(problem)) => exit::exit_status_of_problem(problem),
+        (ExecutionState::Failed, 0, None) => NO_RESULT,
+        (_, status, _) => status,
     };
     Verdict { result, status }
-}
-
-fn told(result: &mut ExecutionResult, work: &Work, ended: Ended) -> End {
-    let mut end = conclude(&ended.facts);
-    if work.kind() == Kind::Handler {
-        let by_itself = matches!(end.state, ExecutionState::Succeeded | ExecutionState::Failed);
-        match returned::read(ended.returned.as_deref(), ended.returned_too_much) {
-            // A value that was handed back before a timeout is still no result.
-            Ok(value) if end.state == ExecutionState::Succeeded => result.return_value = Some(value),
-            Ok(_) => {}
-            // An exit code or a limit says more than "it did not return".
-            Err(error) if ended.returned.is_some() || end.state == ExecutionState::Succeeded => {
-                result.error = by_itself.then_some(error);
-                if end.state == ExecutionState::Succeeded {
-                    end.state = ExecutionState::Failed;
-                }
-            }
-            Err(_) => {}
-        }
-    }
-    if let Some(why) = &ended.not_runnable {
-        result.error = Some(info(&not_runnable(work, end.exit, why)));
-    }
-    result.metrics = ended.metrics;
-    result.artifacts = ended.artifacts;
-    result.artifacts_truncated = ended.artifacts_truncated;
-    let at = |unix_ms: u64| (unix_ms > 0).then(|| Timestamp::from_unix_ms(unix_ms));
-    result.started_at = at(ended.started_at_ms).filter(|_| ended.not_runnable.is_none());
-    result.finished_at = at(ended.finished_at_ms);
-    end
-}
-
-fn not_runnable(work: &Work, exit: Option<Exit>, why: &NotRunnable) -> Problem {
-    let program = match work {
-        Work::Command { argv } => argv.first().map_or("", String::as_str),
-        Work::Script { language, .. } | Work::Handler { language, .. } => language.as_str(),
-    };
-    if exit == Some(Exit::NotFound) {
-        let expected = "a program of the sandbox, or its absolute path there";
-        return Problem::refused(ErrorCode::NotFound, program, "is not in the sandbox", expected);
-    }
-    let reason = std::io::Error::from_raw_os_error(why.errno);
-    let text = format!("cannot be run ({}: {reason})", why.stage);
-    Problem::refused(ErrorCode::NotRunnable, program, &text, "an executable file for this machine")
-}
-
-fn info(problem: &Problem) -> ErrorInfo {
-    let mut message = problem.message.clone();
-    if let Some(expected) = &problem.expected {
-        message.push_str(&format!("; write {expected}"));
-    }
-    ErrorInfo { name: problem.code.to_string(), message, stack: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser as _;
-    use sandkeep_core::execution::{Encoding, Metrics};
+    use sandkeep_core::code::ErrorCode;
+    use sandkeep_core::execution::{Encoding, Exit, Metrics, NotRunnable};
     use sandkeep_core::output::Stream;
     use sandkeep_core::size::ByteSize;
 
@@ -193,14 +144,18 @@ mod tests {
     #[test]
     fn what_could_not_start_says_why() {
         let request = request(&["--", "nosuch"]);
-        for (exit, errno, name, status) in
-            [(Exit::NotFound, 2, "not_found", 127), (Exit::NotRunnable, 13, "not_runnable", 126)]
-        {
-            let why = NotRunnable { errno, stage: "exec".to_owned() };
+        for (stage, errno, name, status, says) in [
+            ("exec", 2, "not_found", 127, "nosuch"),
+            ("exec", 13, "not_runnable", 126, "nosuch"),
+            ("files", 20, "mount_refused", 125, "a file that was given"),
+            ("landlock", 1, "sandbox_failed", 125, "landlock"),
+        ] {
+            let why = NotRunnable { errno, stage: stage.to_owned() };
+            let exit = why.exit();
             let verdict = judge(&request, Ok(Ended { not_runnable: Some(why), ..ended(exit) }));
             let error = verdict.result.error.unwrap();
             assert_eq!((error.name.as_str(), verdict.status), (name, status));
-            assert!(error.message.contains("nosuch"), "{}", error.message);
+            assert!(error.message.contains(says), "{}", error.message);
             assert_eq!(verdict.result.started_at, None);
         }
     }

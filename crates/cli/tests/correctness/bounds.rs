@@ -7,7 +7,7 @@ use sandkeep_runtime::{Driver, Sandbox};
 use serde_json::Value;
 
 use crate::support::driver::{block_on, fresh, run, sandbox_spec, script, shell};
-use crate::support::{is_root, local, run as command, skipped_without_root};
+use crate::support::{has_groups, local, run as command, skipped_without_groups};
 
 /// Four processes that together, and only together, take more than 128 MiB; their parent takes nothing.
 const FOUR_HOGS: &str = "
@@ -41,7 +41,7 @@ fn one_large_process_is_ended() {
         assert_eq!((status, &result["status"]), (137, &"failed".into()));
     } else {
         // Where nobody counts, the kernel refuses the process its next block instead.
-        assert!(!is_root(), "{result}");
+        assert!(!has_groups(), "{result}");
         assert!(result["stderr"].as_str().unwrap().contains("MemoryError"), "{result}");
         assert_eq!(status, 1);
     }
@@ -49,7 +49,8 @@ fn one_large_process_is_ended() {
 
 #[test]
 fn an_oom_kill_of_a_grandchild_ends_all_of_it() {
-    if skipped_without_root("an_oom_kill_of_a_grandchild_ends_all_of_it", "without groups nothing is shot") {
+    if skipped_without_groups("an_oom_kill_of_a_grandchild_ends_all_of_it", "without groups nothing is shot")
+    {
         return;
     }
     block_on(async {
@@ -197,7 +198,7 @@ print(time.process_time())
     let used = (number("cpu_user_ms") + number("cpu_system_ms")) / 1_000.0;
     assert!(used >= own * 0.9 && used <= own * 1.3 + 0.3, "{used} s told, {own} s used");
     assert!(number("wall_ms") / 1_000.0 >= used * 0.9, "more than one processor: {metrics}");
-    let expected = if is_root() { "cgroup" } else { "sampled" };
+    let expected = if has_groups() { "cgroup" } else { "sampled" };
     assert_eq!(metrics["source"], expected);
 }
 
@@ -237,7 +238,7 @@ fn peaks_are_of_one_execution_each() {
         };
         assert!(peak(&large) >= 150 << 20, "{}", peak(&large));
         assert!(peak(&small) < 50 << 20, "the peak of the one before: {}", peak(&small));
-        let source = if is_root() { MetricsSource::Cgroup } else { MetricsSource::Sampled };
+        let source = if has_groups() { MetricsSource::Cgroup } else { MetricsSource::Sampled };
         assert_eq!(small.ended().metrics.source, source);
     });
 }
@@ -245,7 +246,7 @@ fn peaks_are_of_one_execution_each() {
 #[test]
 fn a_share_of_a_processor_is_kept() {
     let code = "import time\nwhile time.process_time() < 0.5: pass\n";
-    if !is_root() {
+    if !has_groups() {
         let (status, told) = command(&["--cpu", "250m", "-"]).stdin(code).json();
         assert_eq!((status, &told["error"]["code"]), (125, &"limit_not_enforceable".into()), "{told}");
         let (status, result) = command(&["--cpu", "250m", "--allow-unenforced", "-"]).stdin(code).json();
@@ -268,7 +269,7 @@ fn enforcement_is_told_for_every_limit() {
             "{limit}: {levels}"
         );
     }
-    if is_root() {
+    if has_groups() {
         let (status, _) = command(&["--require-limits", "--", "true"]).json();
         assert_eq!((status, &levels["causes"]), (0, &Value::Array(Vec::new())), "{levels}");
     } else {

@@ -225,7 +225,7 @@ fn what_is_stopped_can_be_killed() {
 
 #[test]
 fn what_is_frozen_can_be_killed() {
-    if support::skipped_without_root("what_is_frozen_can_be_killed", "freezing needs control groups") {
+    if support::skipped_without_groups("what_is_frozen_can_be_killed", "freezing needs control groups") {
         return;
     }
     block_on(async {

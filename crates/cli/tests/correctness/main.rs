@@ -11,12 +11,17 @@ mod artifacts;
 mod bounds;
 mod cancels;
 mod exits;
+#[path = "../../../image/tests/support/mod.rs"]
+mod image;
+mod images;
 mod input;
 mod many;
+mod odd_places;
 mod output;
 mod places;
 mod returns;
 mod sizes;
+mod standstill;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{directory, host, is_root, persona, run};
 
 /// A directory of somebody who is neither root nor us, where we may make one.
-fn shared(parent: &Path) -> (PathBuf, u32) {
+pub(crate) fn shared(parent: &Path) -> (PathBuf, u32) {
     let path = parent.join("shared");
     fs::create_dir(&path).unwrap();
     fs::write(path.join("given"), "from the host\n").unwrap();
@@ -68,6 +68,34 @@ fn a_file_can_be_mounted_over_one_name() {
 }
 
 #[test]
+fn a_file_can_be_given_into_a_writable_mount() {
+    for profile in ["strict", "dev"] {
+        let parent = directory();
+        let (path, owner) = shared(parent.path());
+        let file = parent.path().join("more");
+        fs::write(&file, "given\n").unwrap();
+        let mount = format!("{}:/workspace:rw", path.display());
+        let copy = format!("{}:a/b/more", file.display());
+        let line = "cat a/b/more && echo changed >> a/b/more && touch a/b/new";
+        let done =
+            run(&["--profile", profile, "--mount", &mount, "--file", &copy, "--", "sh", "-c", line]).done();
+        assert_eq!(done.assert_status(0).out(), "given\n", "{profile}: {}", done.err());
+        for name in ["a", "a/b", "a/b/more", "a/b/new"] {
+            assert_eq!(path.join(name).symlink_metadata().unwrap().uid(), owner, "{profile}: {name}");
+        }
+        // What stands there and leads elsewhere is not followed.
+        let secret = parent.path().join("secret");
+        fs::write(&secret, "kept").unwrap();
+        symlink(&secret, path.join("link")).unwrap();
+        let copy = format!("{}:link", file.display());
+        let (status, told) =
+            run(&["--profile", profile, "--mount", &mount, "--file", &copy, "--", "true"]).json();
+        assert_eq!((status, &told["error"]["name"]), (125, &"mount_refused".into()), "{profile}: {told}");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
+    }
+}
+
+#[test]
 fn links_in_a_mount_lead_nowhere_on_the_host() {
     let parent = directory();
     let (path, _) = shared(parent.path());
@@ -82,7 +110,7 @@ fn links_in_a_mount_lead_nowhere_on_the_host() {
 }
 
 /// A root file system of one static program.
-fn busybox_root(parent: &Path) -> Option<PathBuf> {
+pub(crate) fn busybox_root(parent: &Path) -> Option<PathBuf> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| {
         // A program without an interpreter is static.
         fs::read(path).is_ok_and(|bytes| !bytes.windows(12).any(|part| part == b"/lib64/ld-li"))

@@ -168,3 +168,62 @@ fn the_value_follows_the_output_on_a_line_of_its_own() {
     let done = run(&["--kind", "handler", "--lang", "python", "-"]).stdin(code).done();
     assert_eq!(done.assert_status(0).out(), "no newline\n{\"a\":[1,\"ü\"]}\n");
 }
+
+#[test]
+fn what_cannot_be_handed_back_is_told_as_that() {
+    let cases = [
+        ("python", "def handler(e, c): return float('nan')", "return_value_invalid", "not JSON compliant"),
+        ("python", "def handler(e, c): return {1}", "return_value_invalid", "set is not JSON"),
+        ("python", "def handler(e, c): return 'x' * (9 << 20)", "return_value_invalid", "more than 8 MiB"),
+        (
+            "python",
+            "def handler(e, c):\n  x = []\n  for i in range(300): x = [x]\n  return x",
+            "return_value_invalid",
+            "more than 100 levels",
+        ),
+        (
+            "python",
+            "import os\nos.write(3, b'{\"value\":' + b'[' * 200000 + b']' * 200000 + b'}')\nos._exit(0)",
+            "return_value_invalid",
+            "more than 100 levels",
+        ),
+        ("python", "def handler(e, c): raise ValueError('\\ud800')", "ValueError", "\\ud800"),
+        ("javascript", "exports.handler = () => { throw new Error('\\ud800') }", "Error", "\u{fffd}"),
+        ("python", "def handler(e, c): raise ValueError('x' * (9 << 20))", "ValueError", "xxx"),
+        (
+            "python",
+            "class Odd(Exception):\n  def __str__(self): raise RuntimeError\ndef handler(e, c): raise Odd",
+            "Odd",
+            "cannot be shown",
+        ),
+        ("javascript", "exports.handler = () => () => 1", "return_value_invalid", "a function has no JSON"),
+        ("javascript", "exports.handler = () => Symbol()", "return_value_invalid", "a symbol has no JSON"),
+        ("javascript", "exports.handler = () => 10n", "return_value_invalid", "BigInt"),
+        (
+            "javascript",
+            "exports.handler = () => { throw { get message() { throw 1 }, toString() { throw 2 } } }",
+            "Error",
+            "cannot be shown",
+        ),
+        ("javascript", "exports.handler = () => { throw new Error('x'.repeat(9 << 20)) }", "Error", "xxx"),
+    ];
+    for (language, code, name, message) in cases {
+        let (status, result) = run(&["--kind", "handler", "--lang", language, "-"]).stdin(code).json();
+        let error = &result["error"];
+        assert_eq!((status, result["status"].as_str()), (1, Some("failed")), "{code}: {error}");
+        assert_eq!(error["name"], name, "{code}: {error:.300}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{code}: {error:.300}");
+        assert_eq!(result["return_value"], Value::Null, "{code}");
+    }
+}
+
+#[test]
+fn half_a_character_comes_back_as_its_escape() {
+    for (language, code) in [
+        ("python", "def handler(e, c): return '\\ud800'"),
+        ("javascript", "exports.handler = () => '\\ud800'"),
+    ] {
+        let done = run(&["--kind", "handler", "--lang", language, "-"]).stdin(code).done();
+        assert_eq!(done.assert_status(0).out(), "\"\\ud800\"\n", "{language}: {}", done.err());
+    }
+}

@@ -209,7 +209,7 @@ fn killing_the_supervisor_or_the_agent_while_it_boots_leaves_nothing() {
 
 #[test]
 fn the_next_start_sweeps_what_it_finds() {
-    if support::skipped_without_root("the_next_start_sweeps_what_it_finds", "needs control groups") {
+    if support::skipped_without_groups("the_next_start_sweeps_what_it_finds", "needs control groups") {
         return;
     }
     block_on_for(PATIENCE, async {

@@ -31,7 +31,20 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// True, and says so in the line that the closing table repeats, when this needs root and has none.
+/// Control groups hold the limits: as root, and as an ordinary user to whom `./dev` says that it has delegated some.
+pub fn has_groups() -> bool {
+    is_root() || std::env::var_os("SANDKEEP_TEST_DELEGATED").is_some()
+}
+
+/// True, and says so in the line that the closing table repeats, when this needs control groups and has none.
+pub fn skipped_without_groups(name: &str, why: &str) -> bool {
+    if !has_groups() {
+        println!("SKIPPED {name} as {}: {why}", persona());
+    }
+    !has_groups()
+}
+
+/// Whether a test goes without what only root can make.
 pub fn skipped_without_root(name: &str, why: &str) -> bool {
     if !is_root() {
         println!("SKIPPED {name} as {}: {why}", persona());

@@ -26,6 +26,30 @@ impl Json {
         &self.0
     }
 
+    /// How deep its arrays and objects are nested: 0 for a text, a number or a word.
+    pub fn depth(&self) -> usize {
+        let (mut deepest, mut now) = (0, 0_usize);
+        for (byte, in_text) in outside_of_texts(&self.0) {
+            match byte {
+                b'[' | b'{' if !in_text => {
+                    now += 1;
+                    deepest = deepest.max(now);
+                }
+                b']' | b'}' if !in_text => now -= 1,
+                _ => {}
+            }
+        }
+        deepest
+    }
+
+    /// The text without blanks between its tokens; numbers and texts stay as they were written.
+    pub fn compact(&self) -> String {
+        let kept =
+            outside_of_texts(&self.0).filter(|(byte, in_text)| *in_text || !byte.is_ascii_whitespace());
+        let bytes = kept.map(|(byte, _)| byte).collect();
+        String::from_utf8(bytes).expect("only blanks were left out")
+    }
+
     /// The value as a tree. Integers past 64 bits become floats here.
     ///
     /// # Errors
@@ -33,6 +57,22 @@ impl Json {
     pub fn to_value(&self) -> Result<serde_json::Value, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
+}
+
+/// The bytes of valid JSON, each with whether it belongs to a text.
+fn outside_of_texts(json: &str) -> impl Iterator<Item = (u8, bool)> {
+    let (mut in_text, mut escaped) = (false, false);
+    json.bytes().map(move |byte| {
+        let was_in_text = in_text;
+        if escaped {
+            escaped = false;
+        } else if in_text && byte == b'\\' {
+            escaped = true;
+        } else if byte == b'"' {
+            in_text = !in_text;
+        }
+        (byte, was_in_text)
+    })
 }
 
 impl From<serde_json::Value> for Json {
@@ -80,6 +120,23 @@ mod tests {
             [b"", b" ", b"1 2", b"NaN", b"Infinity", b"{'a':1}", b"[1,]", b"\"\xff\"", b"nul", b"\"a\nb\""];
         for bytes in not {
             assert!(Json::parse(bytes).is_err(), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn depth_and_blanks_are_those_outside_of_texts() {
+        let cases = [
+            ("null", 0, "null"),
+            ("\"[[\\\"[\"", 0, "\"[[\\\"[\""),
+            ("[]", 1, "[]"),
+            ("{\"a b\": [1, 2.50,  {}]}", 3, "{\"a b\":[1,2.50,{}]}"),
+            ("[[], [ [ ] ], 1]", 3, "[[],[[]],1]"),
+            ("\"a \\\" b\\\\\"", 0, "\"a \\\" b\\\\\""),
+            ("[\n  \"\\u0020 é\"\t]", 1, "[\"\\u0020 é\"]"),
+        ];
+        for (text, depth, compact) in cases {
+            let json = Json::parse(text.as_bytes()).unwrap();
+            assert_eq!((json.depth(), json.compact().as_str()), (depth, compact), "{text}");
         }
     }
 

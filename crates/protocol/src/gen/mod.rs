@@ -102,6 +102,8 @@ pub mod routes {
     pub mod agent {
         /// Spawn: streams responses.
         pub const SPAWN: &str = "/sandkeep.agent.v1.Agent/Spawn";
+        /// Admit: streams responses.
+        pub const ADMIT: &str = "/sandkeep.agent.v1.Agent/Admit";
         /// Signal: unary.
         pub const SIGNAL: &str = "/sandkeep.agent.v1.Agent/Signal";
         /// Input: unary.

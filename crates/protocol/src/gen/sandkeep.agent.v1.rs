@@ -785,6 +785,177 @@ impl ::buffa::Message for SpawnRequest {
     }
 }
 #[derive(Clone, PartialEq, Default)]
+pub struct AdmitRequest {
+    /// Field 1: `execution_id`
+    pub execution_id: ::buffa::alloc::string::String,
+    /// Field 2: `rlimits`
+    pub rlimits: ::buffa::MessageField<Rlimits, ::buffa::Inline<Rlimits>>,
+    /// Both as in SpawnRequest.
+    ///
+    /// Field 3: `clone_into_group`
+    pub clone_into_group: bool,
+    /// Field 4: `own_pid_namespace`
+    pub own_pid_namespace: bool,
+    /// When it is killed for want of time, in microseconds since boot; 0: never.
+    ///
+    /// Field 5: `deadline_boot_us`
+    pub deadline_boot_us: u64,
+}
+impl ::core::fmt::Debug for AdmitRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AdmitRequest")
+            .field("execution_id", &self.execution_id)
+            .field("rlimits", &self.rlimits)
+            .field("clone_into_group", &self.clone_into_group)
+            .field("own_pid_namespace", &self.own_pid_namespace)
+            .field("deadline_boot_us", &self.deadline_boot_us)
+            .finish()
+    }
+}
+impl AdmitRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.AdmitRequest";
+}
+::buffa::impl_default_instance!(AdmitRequest);
+impl ::buffa::MessageName for AdmitRequest {
+    const PACKAGE: &'static str = "sandkeep.agent.v1";
+    const NAME: &'static str = "AdmitRequest";
+    const FULL_NAME: &'static str = "sandkeep.agent.v1.AdmitRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.AdmitRequest";
+}
+impl ::buffa::Message for AdmitRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.execution_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.execution_id) as u64;
+        }
+        if self.rlimits.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.rlimits.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.clone_into_group {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
+        if self.own_pid_namespace {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
+        if self.deadline_boot_us != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.deadline_boot_us) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.execution_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.execution_id, buf);
+        }
+        if self.rlimits.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.rlimits.write_to(__cache, buf);
+        }
+        if self.clone_into_group {
+            ::buffa::types::put_bool_field(3u32, self.clone_into_group, buf);
+        }
+        if self.own_pid_namespace {
+            ::buffa::types::put_bool_field(4u32, self.own_pid_namespace, buf);
+        }
+        if self.deadline_boot_us != 0u64 {
+            ::buffa::types::put_uint64_field(5u32, self.deadline_boot_us, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.execution_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.rlimits.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.clone_into_group = ::buffa::types::decode_bool(buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.own_pid_namespace = ::buffa::types::decode_bool(buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.deadline_boot_us = ::buffa::types::decode_uint64(buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.execution_id.clear();
+        self.rlimits = ::buffa::MessageField::none();
+        self.clone_into_group = false;
+        self.own_pid_namespace = false;
+        self.deadline_boot_us = 0u64;
+    }
+}
+#[derive(Clone, PartialEq, Default)]
 pub struct Started {
     /// As seen inside the sandbox.
     ///

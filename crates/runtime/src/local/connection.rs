@@ -45,7 +45,7 @@ struct State {
 
 /// A part of an answer.
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Head(ResponseHead),
     Data(Vec<u8>),
     End,
@@ -92,7 +92,8 @@ impl Connection {
         path: &str,
         request: &Req,
     ) -> Result<Res, Problem> {
-        let mut answer = self.shared.open(path, envelope::CONTENT_TYPE_PROTO, &request.encode_to_vec())?;
+        let head = Head::new(path).with("content-type", envelope::CONTENT_TYPE_PROTO);
+        let mut answer = self.shared.open(&head, Some(&request.encode_to_vec()))?;
         let (status, body) = answer.whole().await?;
         if status != 200 {
             return Err(super::convert::refusal(&ConnectError::from_json(status, &body)));
@@ -107,9 +108,16 @@ impl Connection {
     pub(super) fn stream<Req: Message>(&self, path: &str, request: &Req) -> Result<Answers, Problem> {
         let mut body = Vec::new();
         envelope::encode_message(&mut body, &request.encode_to_vec());
-        let answer = self.shared.open(path, envelope::CONTENT_TYPE_STREAM_PROTO, &body)?;
+        let head = Head::new(path).with("content-type", envelope::CONTENT_TYPE_STREAM_PROTO);
+        let answer = self.shared.open(&head, Some(&body))?;
         let decoder = envelope::Decoder::new(MAX_MESSAGE_BYTES);
         Ok(Answers { answer, decoder, ready: VecDeque::new(), over: false })
+    }
+
+    /// A call with any head, as a proxy passes a client's on; its body is still to be sent.
+    #[cfg(test)]
+    pub(super) fn raw(&self, head: &Head) -> Result<Answer, Problem> {
+        self.shared.open(head, None)
     }
 }
 
@@ -164,14 +172,14 @@ impl Answers {
 
 /// An answer that is arriving. Dropping it gives the call up.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     shared: Arc<Shared>,
     id: StreamId,
     parts: mpsc::UnboundedReceiver<Part>,
 }
 
 impl Answer {
-    async fn part(&mut self) -> Result<Part, Problem> {
+    pub(super) async fn part(&mut self) -> Result<Part, Problem> {
         let part = self.parts.recv().await.ok_or_else(lost)?;
         if let Part::Data(bytes) = &part {
             self.shared.lock().mux.consume(self.id, bytes.len());
@@ -180,7 +188,7 @@ impl Answer {
         Ok(part)
     }
 
-    async fn whole(&mut self) -> Result<(u16, Vec<u8>), Problem> {
+    pub(super) async fn whole(&mut self) -> Result<(u16, Vec<u8>), Problem> {
         let (mut status, mut body) = (0, Vec::new());
         loop {
             match self.part().await? {
@@ -193,6 +201,27 @@ impl Answer {
                 return Err(protocol_error(&"an answer is too long"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    /// More of the body.
+    pub(super) fn send(&self, bytes: &[u8]) {
+        let mut state = self.shared.lock();
+        let State { mux, outbox, .. } = &mut *state;
+        outbox.send(mux, self.id, bytes);
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// The body is complete.
+    pub(super) fn finish(&self) {
+        let mut state = self.shared.lock();
+        let State { mux, outbox, .. } = &mut *state;
+        outbox.finish(mux, self.id);
+        drop(state);
+        self.shared.wake.notify_one();
     }
 }
 
@@ -213,17 +242,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, Problem> {
-        let mut head = Head::new(path);
-        head.headers.push(("content-type".to_owned(), content_type.to_owned()));
+    /// Opens a call, with its whole body if that is there already.
+    fn open(self: &Arc<Self>, head: &Head, body: Option<&[u8]>) -> Result<Answer, Problem> {
         let mut state = self.lock();
         if state.closed {
             return Err(lost());
         }
         let State { mux, outbox, calls, .. } = &mut *state;
-        let id = mux.open(&head, 0).map_err(|error| protocol_error(&error))?;
-        outbox.send(mux, id, body);
-        outbox.finish(mux, id);
+        let id = mux.open(head, 0).map_err(|error| protocol_error(&error))?;
+        if let Some(body) = body {
+            outbox.send(mux, id, body);
+            outbox.finish(mux, id);
+        }
         let (sender, parts) = mpsc::unbounded_channel();
         calls.insert(id, sender);
         drop(state);

@@ -3,7 +3,7 @@
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::enforcement::{Enforcement, Level};
-use sandkeep_core::execution::{Artifact, EndFacts, Exit, Metrics, MetricsSource};
+use sandkeep_core::execution::{Artifact, EndFacts, Exit, Metrics, MetricsSource, NotRunnable};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::output::Stream;
 use sandkeep_core::sandbox::Profile;
@@ -13,7 +13,7 @@ use sandkeep_protocol::supervisor::__buffa::oneof::{event, root};
 
 use super::Config;
 use super::resolve::WORKSPACE;
-use crate::driver::{Ended, Event, Facts, NotRunnable, Root, SandboxSpec};
+use crate::driver::{Ended, Event, Facts, Root, SandboxSpec};
 
 pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) -> proto::SandboxSpec {
     let profile = match spec.profile {
@@ -26,7 +26,7 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
     };
     let mount = |mount: &crate::driver::Mount| proto::Mount {
         source: mount.source.clone(),
-        target: mount.target.clone(),
+        target: mount.target.to_string(),
         read_only: !mount.writable,
     };
     let limits = proto::SandboxLimits {
@@ -159,8 +159,7 @@ fn exit(end: &proto::End, not_runnable: Option<&NotRunnable>) -> Option<Exit> {
         return None;
     }
     if let Some(why) = not_runnable {
-        let absent = why.errno == rustix::io::Errno::NOENT.raw_os_error();
-        return Some(if absent { Exit::NotFound } else { Exit::NotRunnable });
+        return Some(why.exit());
     }
     let small = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
     end.exit_code

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandkeep_core::code::{ErrorCode, Problem};
 
 /// The static program, as built by this crate's build script.
@@ -38,11 +40,25 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
+        if let Some(child) = self.0.take() {
             // Its socket is closed, so it ends soon; nobody here is to wait for that, and nobody else can reap it.
-            let _reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || child.wait());
+            let _reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || reap(child));
         }
     }
+}
+
+/// Longer than a supervisor needs to empty its groups. One that stands still hears of no closed socket.
+const ENDS_WITHIN: Timespec = Timespec { tv_sec: 15, tv_nsec: 0 };
+
+fn reap(mut child: Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(ended) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+        let mut ready = [PollFd::new(&ended, PollFlags::IN)];
+        if matches!(poll(&mut ready, Some(&ENDS_WITHIN)), Ok(0)) {
+            let _gone = child.kill();
+        }
+    }
+    let _ended = child.wait();
 }
 
 /// Starts a supervisor whose descriptor 0 is `socket`.

@@ -1,8 +1,13 @@
 //! Handles on one sandbox and its executions.
+//!
+//! The limits are kept by the supervisor. Should it stand still (a SIGSTOP, a debugger), it keeps none, and would be waited
+//! for in vain: whoever waits here does so for as long as a supervisor that lives could need, and then kills it. With it
+//! goes the agent, and with that everything in the sandbox.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use sandkeep_core::code::Problem;
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::id::SandboxId;
 use sandkeep_core::sandbox::Profile;
@@ -12,19 +17,61 @@ use sandkeep_protocol::supervisor as proto;
 
 use super::connection::{Answers, Connection};
 use super::embed::Supervisor;
+use super::reach::Reach;
 use super::{convert, resolve};
 use crate::driver::{
     BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Root, Running, Sandbox, SandboxSpec,
 };
 
+/// A supervisor answers in microseconds; on a machine that swaps, in seconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// A shutdown waits until all processes are gone, which the supervisor waits for with a bound of its own.
+const LEAVES_WITHIN: Duration = Duration::from_secs(15);
+/// An execution that is not over this long after its timeout is asked for, again and again: killing, draining and looking
+/// for files may take a while.
+const OVERDUE_AFTER: Duration = Duration::from_secs(5);
+
 /// What executions need of their sandbox.
 #[derive(Debug)]
 struct Held {
     connection: Connection,
+    reach: Reach,
     incarnation: u64,
     token: u64,
     root: Root,
     profile: Profile,
+}
+
+impl Held {
+    /// Waits for an answer; a supervisor that gives none is killed.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.reach.kill();
+                Err(silent(patience))
+            }
+        }
+    }
+}
+
+/// Asks after an execution that should be over, until nobody follows it any more: that the supervisor lives is all that
+/// matters of the answer.
+async fn watch(held: Weak<Held>, execution_id: String, timeout: Duration) {
+    tokio::time::sleep(timeout).await;
+    loop {
+        tokio::time::sleep(OVERDUE_AFTER).await;
+        let Some(held) = held.upgrade() else { return };
+        let request = proto::GetRequest { execution_id: execution_id.clone() };
+        let asked = held.connection.call::<_, proto::ExecutionStatus>(routes::GET, &request);
+        if held.within(ANSWERS_WITHIN, asked).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A sandbox.
@@ -47,6 +94,7 @@ impl Handle {
     ) -> Self {
         let held = Held {
             connection,
+            reach: Reach::of(supervisor.id(), Some(booted.agent_pid)),
             incarnation: spec.incarnation,
             token: spec.token,
             root: spec.root.clone(),
@@ -62,6 +110,11 @@ impl Handle {
     }
 
     #[cfg(test)]
+    pub(super) fn profile(&self) -> Profile {
+        self.held.profile
+    }
+
+    #[cfg(test)]
     pub(super) fn connection(&self) -> &Connection {
         &self.held.connection
     }
@@ -71,15 +124,18 @@ impl Handle {
         let request = resolve::start(spec, &held.root, held.profile, held.incarnation)?;
         let answers = held.connection.stream(routes::START, &request)?;
         let execution_id = spec.id.to_string();
-        Ok(Box::new(Followed { answers, handle: Lever { held, execution_id, token: spec.token } }))
+        let timeout = Duration::from_millis(spec.limits.timeout.as_millis());
+        // Ended with whoever follows.
+        let watch = tokio::spawn(watch(Arc::downgrade(&held), execution_id.clone(), timeout));
+        Ok(Box::new(Followed { answers, handle: Lever { held, execution_id, token: spec.token }, watch }))
     }
 
     async fn end(&self) {
         let held = &self.held;
         let request = proto::ShutdownRequest { incarnation: held.incarnation, token: held.token };
         // A supervisor that is gone already has nothing left.
-        let _gone: Result<proto::ShutdownResponse, Problem> =
-            held.connection.call(routes::SHUTDOWN, &request).await;
+        let left = held.connection.call::<_, proto::ShutdownResponse>(routes::SHUTDOWN, &request);
+        let _gone = held.within(LEAVES_WITHIN, left).await;
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(supervisor) = supervisor {
             // It exits right after its answer; a thread of the runtime's blocking pool waits for that.
@@ -112,6 +168,11 @@ impl Sandbox for Handle {
             let mut bytes = Vec::new();
             while let Some(piece) = answers.next::<inner::ReadFileEvent>().await? {
                 bytes.extend(piece.data);
+                // It comes from the agent, which stands beside the code.
+                if bytes.len() as u64 > max_bytes {
+                    let text = format!("{path}: more came than the {max_bytes} bytes that were asked for");
+                    return Err(Problem::new(ErrorCode::FileUnreadable, text));
+                }
             }
             Ok(bytes)
         })
@@ -127,13 +188,22 @@ impl Sandbox for Handle {
 struct Followed {
     answers: Answers,
     handle: Lever,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 impl Running for Followed {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, Problem>> {
         Box::pin(async {
             loop {
-                let Some(event) = self.answers.next::<proto::Event>().await? else { return Ok(None) };
+                let next = self.answers.next::<proto::Event>().await;
+                let next = next.map_err(|problem| self.handle.held.reach.explain(problem))?;
+                let Some(event) = next else { return Ok(None) };
                 // Kinds of events that we do not know are from a newer supervisor, and not for us.
                 if let Some(event) = convert::event(event) {
                     return Ok(Some(event));
@@ -168,8 +238,8 @@ impl Control for Lever {
                 token: self.token,
                 mode: mode.into(),
             };
-            let answer: proto::CancelResponse = self.held.connection.call(routes::CANCEL, &request).await?;
-            Ok(answer.cancelled)
+            let asked = self.held.connection.call::<_, proto::CancelResponse>(routes::CANCEL, &request);
+            Ok(self.held.within(ANSWERS_WITHIN, asked).await?.cancelled)
         })
     }
 
@@ -199,4 +269,10 @@ impl Control for Lever {
             Ok(())
         })
     }
+}
+
+/// Whoever gave no answer in time.
+pub(super) fn silent(patience: Duration) -> Problem {
+    let text = format!("the sandbox's supervisor gave no answer for {} s and was killed", patience.as_secs());
+    Problem::new(ErrorCode::SandboxLost, text)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sandkeep_sandbox::cgroup::Layout;
 use sandkeep_sandbox::fence;
 use sandkeep_sandbox::idmap::{self, RANGE};
-use sandkeep_sandbox::root::{HOST_ETC, HOST_HIDDEN, HOST_TREES};
+use sandkeep_sandbox::root::{HOST_ETC, HOST_HIDDEN, HOST_PACKAGES, HOST_TREES};
 
 use super::ID_BASE;
 
@@ -45,6 +45,8 @@ pub struct Exposed {
     pub shown: Vec<String>,
     /// Hidden below those.
     pub hidden: Vec<String>,
+    /// Shown besides in profile `dev`.
+    pub shown_in_dev: Vec<String>,
 }
 
 /// Everything that sandboxes rest on here. `booted` says that one was just made: no guess about what might forbid
@@ -69,7 +71,11 @@ pub fn exposed() -> Exposed {
         let there = paths.iter().filter(|path| fs::symlink_metadata(path).is_ok());
         there.map(|path| (*path).to_owned()).collect::<Vec<_>>()
     };
-    Exposed { shown: [there(HOST_TREES), there(HOST_ETC)].concat(), hidden: there(HOST_HIDDEN) }
+    Exposed {
+        shown: [there(HOST_TREES), there(HOST_ETC)].concat(),
+        hidden: there(HOST_HIDDEN),
+        shown_in_dev: there(HOST_PACKAGES),
+    }
 }
 
 fn good(subject: &'static str, found: impl Into<String>) -> Finding {

@@ -23,8 +23,6 @@ const JAVASCRIPT_HANDLER: &str = include_str!("../../helpers/handler.mjs");
 const FILES: &str = "/run/sandkeep";
 /// Where code works unless told otherwise, and where what it makes is looked for.
 pub(super) const WORKSPACE: &str = "/workspace";
-/// Largest result of a handler.
-const RETURN_VALUE_MAX_BYTES: u64 = 8 << 20;
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An interpreter that sandboxes of the host's programs can use.
@@ -85,13 +83,14 @@ fn is_program(path: &Path) -> bool {
 /// The message that starts `spec`.
 ///
 /// # Errors
-/// `interpreter_missing`, `handler_unsupported`.
+/// `interpreter_missing`; those of [`ExecutionSpec::check`].
 pub(super) fn start(
     spec: &ExecutionSpec,
     root: &Root,
     profile: Profile,
     incarnation: u64,
 ) -> Result<proto::StartExecution, Problem> {
+    spec.check()?;
     let laid = Laid { directory: format!("{FILES}/{}", spec.id), spec, root };
     let (argv, mut files) = laid.program()?;
     files.extend(spec.files.iter().map(|(path, data)| file(format!("{WORKSPACE}/{path}"), data.clone())));
@@ -131,7 +130,7 @@ pub(super) fn start(
         artifact_max_files: u32::try_from(defaults::ARTIFACTS_MAX).unwrap_or(u32::MAX),
         artifact_max_bytes: defaults::ARTIFACTS_BYTES_MAX.bytes(),
         return_value_max_bytes: if matches!(spec.work, Work::Handler { .. }) {
-            RETURN_VALUE_MAX_BYTES
+            defaults::RETURN_VALUE_MAX.bytes()
         } else {
             0
         },

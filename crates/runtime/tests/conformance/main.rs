@@ -12,6 +12,7 @@
 mod ending;
 mod files;
 mod identity;
+mod shortage;
 mod speaking;
 #[path = "../support/mod.rs"]
 mod support;
@@ -65,6 +66,7 @@ macro_rules! every_case {
             speaking::too_much_output_can_end_it,
             speaking::the_environment_starts_from_zero,
             speaking::the_working_directory_is_as_asked,
+            speaking::a_working_directory_never_leads_out,
             speaking::a_handler_hands_its_result_back,
             identity::the_same_id_runs_once,
             identity::two_listeners_hear_the_same,
@@ -77,6 +79,9 @@ macro_rules! every_case {
             files::what_is_no_plain_file_is_not_read,
             files::new_and_changed_files_are_listed,
             files::nothing_is_listed_unless_asked,
+            shortage::without_descriptors_a_start_is_refused,
+            shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
+            shortage::nothing_stays_of_many_executions,
         );
     };
 }

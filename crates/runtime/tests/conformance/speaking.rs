@@ -110,6 +110,28 @@ pub async fn the_working_directory_is_as_asked(driver: &dyn Driver) {
     }
 }
 
+/// What an earlier execution left behind must not lead the next one through a descriptor of whoever starts it.
+pub async fn a_working_directory_never_leads_out(driver: &dyn Driver) {
+    let sandbox = fresh(driver).await;
+    let links = "for n in $(seq 0 47); do ln -s /proc/self/fd/$n l$n; done; ln -s . here; mkdir gone";
+    run(sandbox.as_ref(), &shell(links)).await.assert_succeeded();
+    let begin = async |cwd: String| {
+        let mut spec = command(&["readlink", "/proc/self/cwd"]);
+        spec.cwd = Some(cwd);
+        run(sandbox.as_ref(), &spec).await
+    };
+    for number in 0..48 {
+        let heard = begin(format!("/workspace/l{number}")).await;
+        let refused = heard.ended().not_runnable.as_ref().is_some_and(|why| why.stage == "cwd");
+        assert!(refused && !heard.started, "descriptor {number}: {}", heard.out());
+    }
+    assert_eq!(begin("/workspace/here".to_owned()).await.assert_succeeded().out(), "/workspace\n");
+    for path in ["/nowhere", "/etc/passwd", "/proc/1/root", "/proc/1/cwd"] {
+        let heard = begin(path.to_owned()).await;
+        assert!(!heard.started && heard.ended().not_runnable.is_some(), "{path}: {}", heard.out());
+    }
+}
+
 pub async fn a_handler_hands_its_result_back(driver: &dyn Driver) {
     let sandbox = fresh(driver).await;
     let code = b"def handler(event, context):\n    print('said')\n    return {'got': event}\n".to_vec();

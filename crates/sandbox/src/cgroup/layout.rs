@@ -8,7 +8,7 @@
 //! | one `cgroup2` mount with controllers | [`Layout::V2`] | as root, the mount; else the highest ancestor of our own group that belongs to us |
 //! | `cgroup` mounts only | [`Layout::V1`] | the root of each mount |
 //! | `cgroup` mounts, and a `cgroup2` mount without controllers | [`Layout::Hybrid`] | both |
-//! | nothing usable | [`Layout::None`] | - |
+//! | nothing usable, or no controller for memory or for processes | [`Layout::None`] | - |
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub enum Layout {
     V1(V1),
     /// Limits in the trees of version 1; freeze, kill and CPU time in the tree of version 2.
     Hybrid { v1: V1, unified: PathBuf },
-    /// No tree that we may use, why, and what a person can do about it.
+    /// No trees that can hold a sandbox and that we may use, why, and what a person can do about it.
     None { cause: String, remedy: String },
 }
 
@@ -117,14 +117,23 @@ impl Layout {
     pub fn of(host: &Host) -> Self {
         let mounts = Mounts::read(host);
         let no_v1_limits = mounts.v1.memory.is_none() && mounts.v1.pids.is_none() && mounts.v1.cpu.is_none();
-        match (mounts.unified, no_v1_limits) {
+        let found = match (mounts.unified, no_v1_limits) {
             (Some(unified), true) => delegated::find(host, &unified),
             (unified, false) => split(host, mounts.v1, unified),
             (None, true) => none(
                 "no cgroup file system is mounted",
                 "mount one: `mount -t cgroup2 none /sys/fs/cgroup` as root",
             ),
-        }
+        };
+        found.or_none()
+    }
+
+    /// Groups that hold no memory or no processes are not used at all: what is watched instead is watched as a whole,
+    /// in ways of its own (a PID namespace per execution, resource limits, a filter without unseen memory).
+    fn or_none(self) -> Self {
+        let short =
+            self.missing().into_iter().find(|missing| ["memory", "pids"].contains(&missing.controller));
+        short.map_or(self, |missing| none(missing.cause, missing.remedy))
     }
 
     /// Which limits the groups of this layout can hold.

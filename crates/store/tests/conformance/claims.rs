@@ -1,30 +1,69 @@
 //! Who acts for a row: tokens rise, a stale one changes nothing, the dead are taken over and the living are not.
 
-use sandkeep_core::id::{ExecutionId, ServerId};
+use sandkeep_core::id::{ExecutionId, SandboxId, ServerId};
 use sandkeep_store::executions::{Accepted, Claim, Ending, Live};
-use sandkeep_store::{Guarded, executions, servers};
+use sandkeep_store::{Guarded, executions, sandboxes, servers};
 
 use crate::{Bed, NOW, SECOND, both, durably, enter, execution_id, sandbox_id};
 
-both! { a_claim_is_one_servers a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
+both! { only_who_holds_the_sandbox_claims a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
 a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_adopted_not_started
-two_who_claim_at_once_share_nothing a_voided_server_notices }
+two_who_take_over_at_once_share_nothing what_was_cancelled_is_found
+        a_sandbox_that_goes_takes_its_executions a_voided_server_notices }
 
 /// Servers heard of before this are dead.
 const ALIVE_SINCE: i64 = NOW - 10 * SECOND;
 
-async fn accept(bed: &Bed, now_us: i64) -> ExecutionId {
-    let id = execution_id();
+/// A sandbox that runs under `holder`.
+async fn sandbox(bed: &Bed, holder: ServerId) -> SandboxId {
+    let id = sandbox_id();
+    let accepted = sandboxes::Accepted {
+        id,
+        project_id: bed.project_id,
+        name: None,
+        spec: "{}".to_owned(),
+        expires_us: None,
+    };
+    durably!(bed.store, accepted, |tx, new| sandboxes::accept(tx, new, NOW)).unwrap();
+    let claimed =
+        durably!(bed.store, holder, |tx, by| sandboxes::claim(tx, *by, 1, ALIVE_SINCE, NOW)).unwrap();
+    assert_eq!(claimed[0].id, id);
+    let claim = Claim { server_id: holder, token: claimed[0].token };
+    let observed = sandboxes::Observed {
+        generation: 1,
+        state: "running",
+        detail: None,
+        incarnation: 1,
+        place: None,
+        next_try_us: None,
+    };
+    let seen = (id, claim, observed);
+    durably!(bed.store, seen, |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW)).unwrap();
+    id
+}
+
+/// An execution in a sandbox of its own, which `holder` has.
+async fn accept_at(bed: &Bed, holder: ServerId, now_us: i64) -> ExecutionId {
+    let (id, sandbox_id) = (execution_id(), sandbox(bed, holder).await);
     let accepted = Accepted {
         id,
         project_id: bed.project_id,
-        sandbox_id: sandbox_id(),
+        sandbox_id,
         kind: "script",
         language: Some("python"),
         request: b"\x00sealed\xff".to_vec(),
     };
     durably!(bed.store, (accepted, now_us), |tx, new| executions::accept(tx, &new.0, new.1)).unwrap();
     id
+}
+
+async fn accept(bed: &Bed, now_us: i64) -> ExecutionId {
+    accept_at(bed, bed.server_id, now_us).await
+}
+
+/// Takes over the sandboxes of the dead.
+async fn adopt_sandboxes(bed: &Bed, server_id: ServerId) -> usize {
+    durably!(bed.store, server_id, |tx, id| sandboxes::adopt(tx, *id, 10, ALIVE_SINCE)).unwrap().len()
 }
 
 async fn claim(bed: &Bed, server_id: ServerId, most: u32) -> Vec<Live> {
@@ -37,7 +76,7 @@ fn of(live: &Live) -> Claim {
 }
 
 async fn started(bed: &Bed, id: ExecutionId, claim: Claim) -> Guarded {
-    durably!(bed.store, (id, claim), |tx, by| executions::started(tx, by.0, by.1, 1, NOW)).unwrap()
+    durably!(bed.store, (id, claim), |tx, by| executions::started(tx, by.0, by.1, NOW)).unwrap()
 }
 
 async fn finish(bed: &Bed, id: ExecutionId, claim: Claim, state: &'static str) -> Guarded {
@@ -52,34 +91,40 @@ async fn live(bed: &Bed, id: ExecutionId) -> Option<Live> {
 mod cases {
     use super::*;
 
-    pub(super) async fn a_claim_is_one_servers(bed: &Bed) {
-        let (second, first) = (accept(bed, NOW + 1).await, accept(bed, NOW).await);
+    pub(super) async fn only_who_holds_the_sandbox_claims(bed: &Bed) {
         let other = enter(&bed.store, NOW).await;
+        let (second, first) = (accept(bed, NOW + 1).await, accept(bed, NOW).await);
+        let theirs = accept_at(bed, other, NOW).await;
         let mine = claim(bed, bed.server_id, 1).await;
         assert_eq!(mine.iter().map(|live| live.id).collect::<Vec<_>>(), [first], "the oldest first");
         assert_eq!((mine[0].state.as_str(), mine[0].token), ("starting", 1));
         assert_eq!(mine[0].request, b"\x00sealed\xff");
-        let theirs = claim(bed, other, 10).await;
-        assert_eq!(theirs.iter().map(|live| live.id).collect::<Vec<_>>(), [second]);
-        assert!(claim(bed, other, 10).await.is_empty(), "nothing is left");
+        let rest = claim(bed, other, 10).await;
+        assert_eq!(rest.iter().map(|live| live.id).collect::<Vec<_>>(), [theirs]);
+        let rest = claim(bed, bed.server_id, 10).await;
+        assert_eq!(rest.iter().map(|live| live.id).collect::<Vec<_>>(), [second]);
+        assert!(claim(bed, bed.server_id, 10).await.is_empty(), "nothing is left");
     }
 
     pub(super) async fn a_dead_server_is_taken_over(bed: &Bed) {
-        let id = accept(bed, NOW).await;
         let dying = enter(&bed.store, ALIVE_SINCE - 1).await;
+        let id = accept_at(bed, dying, NOW).await;
         let theirs = claim(bed, dying, 1).await;
         assert_eq!(theirs[0].token, 1);
+        assert!(claim(bed, bed.server_id, 1).await.is_empty(), "its sandbox comes first");
+        assert_eq!(adopt_sandboxes(bed, bed.server_id).await, 1);
         let mine = claim(bed, bed.server_id, 1).await;
         assert_eq!((mine[0].id, mine[0].token, mine[0].server_id), (id, 2, Some(bed.server_id)));
         // It was only slow: what it does now is late.
         assert_eq!(started(bed, id, of(&theirs[0])).await, Guarded::Stale);
         assert_eq!(started(bed, id, of(&mine[0])).await, Guarded::Updated);
-        // One that leaves in order is taken over at once.
-        let id = accept(bed, NOW).await;
+        // One that leaves in order is taken over at once, one that lives is not.
         let leaving = enter(&bed.store, NOW).await;
+        let id = accept_at(bed, leaving, NOW).await;
         assert_eq!(claim(bed, leaving, 1).await[0].id, id);
-        assert!(claim(bed, bed.server_id, 1).await.is_empty());
+        assert_eq!(adopt_sandboxes(bed, bed.server_id).await, 0);
         durably!(bed.store, leaving, |tx, id| servers::leave(tx, *id)).unwrap();
+        assert_eq!(adopt_sandboxes(bed, bed.server_id).await, 1);
         assert_eq!(claim(bed, bed.server_id, 1).await[0].id, id);
     }
 
@@ -144,8 +189,8 @@ mod cases {
     }
 
     pub(super) async fn the_running_are_adopted_not_started(bed: &Bed) {
-        let id = accept(bed, NOW).await;
         let dying = enter(&bed.store, ALIVE_SINCE - 1).await;
+        let id = accept_at(bed, dying, NOW).await;
         let theirs = of(&claim(bed, dying, 1).await[0]);
         assert_eq!(started(bed, id, theirs).await, Guarded::Updated);
         assert!(claim(bed, bed.server_id, 1).await.is_empty(), "what runs is not for starting");
@@ -156,9 +201,10 @@ mod cases {
         assert_eq!(finish(bed, id, of(&mine[0]), "lost").await, Guarded::Updated);
     }
 
-    pub(super) async fn two_who_claim_at_once_share_nothing(bed: &Bed) {
+    pub(super) async fn two_who_take_over_at_once_share_nothing(bed: &Bed) {
+        let dying = enter(&bed.store, ALIVE_SINCE - 1).await;
         for _ in 0..40 {
-            accept(bed, NOW).await;
+            sandbox(bed, dying).await;
         }
         // A second process, where the database allows one.
         let beside = match bed.options.place {
@@ -172,11 +218,11 @@ mod cases {
             let mut taken = Vec::new();
             loop {
                 let got =
-                    durably!(store, server_id, |tx, id| executions::claim(tx, *id, 3, ALIVE_SINCE)).unwrap();
+                    durably!(store, server_id, |tx, id| sandboxes::adopt(tx, *id, 3, ALIVE_SINCE)).unwrap();
                 if got.is_empty() {
                     return taken;
                 }
-                taken.extend(got.into_iter().map(|live| live.id));
+                taken.extend(got.into_iter().map(|sandbox| sandbox.id));
             }
         };
         let (mut mine, theirs) = tokio::join!(take(bed.store.clone(), bed.server_id), take(beside, other));
@@ -184,6 +230,41 @@ mod cases {
         mine.sort_unstable();
         mine.dedup();
         assert_eq!(mine.len(), 40);
+    }
+
+    pub(super) async fn what_was_cancelled_is_found(bed: &Bed) {
+        let (queued, claimed, other) =
+            (accept(bed, NOW).await, accept(bed, NOW + 1).await, accept(bed, NOW).await);
+        assert_eq!(claim(bed, bed.server_id, 2).await.len(), 2);
+        for id in [queued, claimed] {
+            durably!(bed.store, id, |tx, id| executions::request_cancel(tx, *id, NOW)).unwrap();
+        }
+        let mut reader = bed.store.reader().await.unwrap();
+        let found = executions::cancelled(&mut reader, bed.server_id, 10).await.unwrap();
+        let found: Vec<_> = found.iter().map(|live| live.id).collect();
+        assert_eq!(found, [queued, claimed]);
+        assert!(!found.contains(&other));
+        let elsewhere = executions::cancelled(&mut reader, enter(&bed.store, NOW).await, 10).await.unwrap();
+        assert!(elsewhere.iter().all(|live| live.server_id.is_none()), "another's are for the other");
+    }
+
+    pub(super) async fn a_sandbox_that_goes_takes_its_executions(bed: &Bed) {
+        let (id, other) = (accept(bed, NOW).await, accept(bed, NOW).await);
+        let mine = claim(bed, bed.server_id, 10).await;
+        let first = mine.iter().find(|live| live.id == id).unwrap();
+        let taken = |by: Claim| {
+            let input = (first.sandbox_id, by);
+            bed.store.write(sandkeep_store::Durability::Durable, input, |tx, of| {
+                Box::pin(executions::claim_of(tx, of.0, of.1))
+            })
+        };
+        let holder = Claim { server_id: bed.server_id, token: 1 };
+        assert!(taken(Claim { token: 9, ..holder }).await.unwrap().is_empty(), "not under another token");
+        let all = taken(holder).await.unwrap();
+        assert_eq!(all.iter().map(|live| (live.id, live.token)).collect::<Vec<_>>(), [(id, first.token + 1)]);
+        assert_eq!(finish(bed, id, of(first), "succeeded").await, Guarded::Stale);
+        assert_eq!(finish(bed, id, of(&all[0]), "lost").await, Guarded::Updated);
+        assert!(live(bed, other).await.is_some());
     }
 
     pub(super) async fn a_voided_server_notices(bed: &Bed) {

@@ -16,6 +16,7 @@ mod feed;
 mod idempotency;
 mod identity;
 mod opening;
+mod output;
 mod rows;
 mod statements;
 mod writer;

@@ -8,7 +8,7 @@ use sandkeep_store::{Durability, Error, Guarded};
 use crate::{Bed, NOW, SECOND, both, durably, sandbox_id};
 
 both! { a_wish_is_made_true_once_per_generation an_ended_one_is_history names_are_free_again_after_the_end
-an_incarnation_never_goes_back lists_are_newest_first_and_go_on what_is_unknown_is_left_alone }
+an_incarnation_never_goes_back what_failed_is_tried_again_when_due lists_are_newest_first_and_go_on what_is_unknown_is_left_alone }
 
 async fn accept(bed: &Bed, name: Option<&str>, now_us: i64) -> sandkeep_store::Result<SandboxId> {
     let id = sandbox_id();
@@ -18,12 +18,13 @@ async fn accept(bed: &Bed, name: Option<&str>, now_us: i64) -> sandkeep_store::R
 }
 
 async fn claim(bed: &Bed) -> Vec<Sandbox> {
-    durably!(bed.store, bed.server_id, |tx, id| sandboxes::claim(tx, *id, 10, NOW - SECOND)).unwrap()
+    durably!(bed.store, bed.server_id, |tx, id| sandboxes::claim(tx, *id, 10, NOW - SECOND, NOW)).unwrap()
 }
 
 async fn observe(bed: &Bed, id: SandboxId, by: Claim, generation: i64, incarnation: i64) -> Guarded {
     let place = Some("{\"pid\":1}".to_owned());
-    let observed = Observed { generation, state: "running", detail: None, incarnation, place };
+    let observed =
+        Observed { generation, state: "running", detail: None, incarnation, place, next_try_us: None };
     let input = (id, by, observed);
     durably!(bed.store, input, |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW)).unwrap()
 }
@@ -102,6 +103,26 @@ mod cases {
         assert_eq!(get(bed, id).await.unwrap().incarnation, 2);
     }
 
+    pub(super) async fn what_failed_is_tried_again_when_due(bed: &Bed) {
+        let id = accept(bed, None, NOW).await.unwrap();
+        let mine = of(&claim(bed).await[0]);
+        let observed = Observed {
+            generation: 1,
+            state: "error",
+            detail: Some("{\"attempt\":1}".to_owned()),
+            incarnation: 0,
+            place: None,
+            next_try_us: Some(NOW + SECOND),
+        };
+        let seen = (id, mine, observed);
+        durably!(bed.store, seen, |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW)).unwrap();
+        let mut reader = bed.store.reader().await.unwrap();
+        for (at, due) in [(NOW, 0), (NOW + SECOND - 1, 0), (NOW + SECOND, 1)] {
+            let found = sandboxes::unsettled(&mut reader, bed.server_id, 10, at).await.unwrap();
+            assert_eq!(found.len(), due, "{at}");
+        }
+    }
+
     pub(super) async fn lists_are_newest_first_and_go_on(bed: &Bed) {
         let mut made = Vec::new();
         for number in 0..7 {
@@ -124,8 +145,14 @@ mod cases {
         let id = accept(bed, None, NOW).await.unwrap();
         let mine = of(&claim(bed).await[0]);
         // A newer release, beside this one, has states that this one does not know.
-        let observed =
-            Observed { generation: 1, state: "hibernating", detail: None, incarnation: 1, place: None };
+        let observed = Observed {
+            generation: 1,
+            state: "hibernating",
+            detail: None,
+            incarnation: 1,
+            place: None,
+            next_try_us: None,
+        };
         durably!(bed.store, (id, mine, observed), |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW))
             .unwrap();
         let mut reader = bed.store.reader().await.unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::Parser as _;
+use sandkeep_runtime::driver::Root;
 use std::fs;
 use std::path::PathBuf;
 
@@ -229,7 +230,7 @@ fn mounts_are_what_is_there() {
     let mounts = here.right("--mount {}/dir:/data --mount {}/a.py:/x/a.py:rw -- x").sandbox.mounts;
     let mount = |name: &str, target: &str, writable| Mount {
         source: here.path(name),
-        target: target.to_owned(),
+        target: target.parse().unwrap(),
         writable,
     };
     assert_eq!(mounts, [mount("dir", "/data", false), mount("a.py", "/x/a.py", true)]);

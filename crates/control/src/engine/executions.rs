@@ -1,0 +1,259 @@
+//! Executions: claimed where their sandbox is held, started, followed, ended once.
+
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::enforcement::Enforcement;
+use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, conclude};
+use sandkeep_core::time::Timestamp;
+use sandkeep_runtime::driver::Ended;
+use sandkeep_runtime::outcome;
+use sandkeep_store::executions::{self, Claim, Ending, Live};
+use sandkeep_store::sandboxes::Sandbox;
+use sandkeep_store::wake::Channel;
+use sandkeep_store::{Durability, Guarded, events};
+
+use super::{Engine, Held, PASS_MOST, lock};
+use crate::request::ExecutionRequest;
+
+/// An execution and the claim it is held under.
+#[derive(Debug)]
+pub(super) struct Mine {
+    pub(super) live: Live,
+    pub(super) claim: Claim,
+}
+
+impl Engine {
+    /// Looks for executions to be started or cancelled. True when there may be more than one pass takes.
+    pub(super) async fn execution_pass(&self) -> bool {
+        self.cancel_asked().await;
+        let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
+        let asked = (server_id, alive_since_us, self.parts.clock.now_us());
+        // Claimed and started in one write: what follows is the start, and a server that dies here leaves rows whose
+        // supervisor is asked by id.
+        let take = self.parts.store.write(Durability::Durable, asked, |tx, by| {
+            Box::pin(async move {
+                let mut taken = Vec::new();
+                for live in executions::claim(tx, by.0, PASS_MOST, by.1).await? {
+                    let claim = Claim { server_id: by.0, token: live.token };
+                    // Not once a cancel was accepted: then it is ended without having run.
+                    let started = executions::started(tx, live.id, claim, by.2).await?;
+                    taken.push((live, started == Guarded::Updated));
+                }
+                Ok(taken)
+            })
+        });
+        let Some(taken) = self.told("claim executions", take.await) else { return false };
+        let full = taken.len() >= PASS_MOST as usize;
+        for (live, started) in taken {
+            let claim = Claim { server_id, token: live.token };
+            let mine = Mine { live, claim };
+            let held = lock(&self.held).get(&mine.live.sandbox_id).cloned();
+            self.tasks.spawn(self.clone().run(mine, held, started));
+        }
+        full
+    }
+
+    /// Passes on every cancel that was accepted: to what runs here, and to what nobody has taken up.
+    async fn cancel_asked(&self) {
+        let asked = async {
+            let mut reader = self.parts.store.reader().await?;
+            executions::cancelled(&mut reader, self.server_id, PASS_MOST).await
+        };
+        for live in self.told("read cancels", asked.await).unwrap_or_default() {
+            let lever = lock(&self.following).get(&live.id).cloned();
+            match (lever, live.server_id) {
+                (Some(lever), _) => lever.cancel(),
+                // Queued: whoever has the sandbox claims it and sees that it is not to start; where there is no
+                // sandbox yet, it ends with this write.
+                (None, None) => self.end_queued(&live).await,
+                (None, Some(_)) => {}
+            }
+        }
+    }
+
+    /// Ends what was never taken up.
+    async fn end_queued(&self, live: &Live) {
+        let claim = Claim { server_id: self.server_id, token: live.token + 1 };
+        let end = conclude(&EndFacts { cancelled: true, ..EndFacts::default() });
+        let Some(ending) = self.unstarted(live, &end, None) else { return };
+        let input = (live.id, self.server_id, live.token, claim, ending, live.project_id);
+        let write = self.parts.store.write(Durability::Durable, input, |tx, of| {
+            Box::pin(async move {
+                if executions::take_queued(tx, of.0, of.1, of.2).await?.is_updated()
+                    && executions::finish(tx, of.0, of.3, &of.4).await?.is_updated()
+                {
+                    tell_end(tx, of.0, of.5, &of.4).await?;
+                }
+                Ok(())
+            })
+        });
+        self.told("end what was cancelled", write.await);
+        self.parts.bells.ring(&live.id.to_string());
+    }
+
+    async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
+        let id = mine.live.id;
+        let ended = match (&held, started) {
+            (Some(held), true) => self.start_and_follow(&mine, held).await,
+            (_, false) => Ok(None),
+            (None, true) => Err(Problem::new(ErrorCode::SandboxLost, "its sandbox is not there any more")),
+        };
+        self.finish(&mine, held.as_ref(), ended, started).await;
+        self.parts.outputs.close(id);
+        if held.is_some_and(|held| held.once) {
+            self.want_deleted(mine.live.sandbox_id).await;
+        }
+    }
+
+    /// W5: the end, from whatever is known of it.
+    async fn finish(
+        &self,
+        mine: &Mine,
+        held: Option<&Held>,
+        ended: Result<Option<Box<Ended>>, Problem>,
+        started: bool,
+    ) {
+        let Ok(request) = serde_json::from_slice::<ExecutionRequest>(&mine.live.request) else {
+            let problem = Problem::new(ErrorCode::Internal, "what was stored of the request cannot be read");
+            let end = conclude(&EndFacts::default());
+            if let Some(ending) = self.unstarted(&mine.live, &end, Some(&problem)) {
+                self.write_end(&mine.live, mine.claim, ending).await;
+            }
+            return;
+        };
+        let now = Timestamp::from_unix_ms(self.parts.clock.now_ms());
+        let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
+        let mut result = self.result(&mine.live, &request, enforcement);
+        let end = match ended {
+            Ok(Some(ended)) => outcome::tell(&mut result, &request.work.work(), *ended),
+            Ok(None) => conclude(&EndFacts { cancelled: !started, ..EndFacts::default() }),
+            Err(problem) => {
+                result.error = Some(outcome::info(&problem));
+                // What the sandbox refused did not run; where the sandbox is gone, nobody knows.
+                let refused = problem.code != ErrorCode::SandboxLost;
+                let mut end = conclude(&EndFacts::default());
+                if refused {
+                    end.state = ExecutionState::Failed;
+                }
+                end
+            }
+        };
+        result.set_end(&end);
+        result.finished_at.get_or_insert(now);
+        let Some(ending) = ending(&result) else { return };
+        self.write_end(&mine.live, mine.claim, ending).await;
+    }
+
+    /// Writes an end, until it is written or another's.
+    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending) {
+        let input = (live.id, live.project_id, claim, ending);
+        loop {
+            let write = self.parts.store.write(Durability::Durable, input.clone(), |tx, of| {
+                Box::pin(async move {
+                    let done = executions::finish(tx, of.0, of.2, &of.3).await?;
+                    match done {
+                        Guarded::Updated => tell_end(tx, of.0, of.1, &of.3).await?,
+                        Guarded::Stale => tell_late(tx, of.0, of.1, &of.3).await?,
+                        Guarded::Absent => {}
+                    }
+                    Ok(())
+                })
+            });
+            if self.told("write down an end", write.await).is_some() {
+                self.parts.bells.ring(&live.id.to_string());
+                return;
+            }
+            // The supervisor keeps the end too; but while this process lives it does not let go of it.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(super::HEARTBEAT) => {}
+            }
+        }
+    }
+
+    /// Ends everything in a sandbox that goes.
+    pub(super) async fn end_all_in(
+        &self,
+        sandbox: &Sandbox,
+        claim: Claim,
+        state: ExecutionState,
+        problem: Option<&Problem>,
+    ) {
+        let taken = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
+            Box::pin(executions::claim_of(tx, of.0, of.1))
+        });
+        for live in self.told("claim what is in a sandbox", taken.await).unwrap_or_default() {
+            let mut end = conclude(&EndFacts::default());
+            end.state = state;
+            if let Some(ending) = self.unstarted(&live, &end, problem) {
+                let claim = Claim { server_id: self.server_id, token: live.token };
+                self.write_end(&live, claim, ending).await;
+            }
+            self.parts.outputs.close(live.id);
+        }
+    }
+
+    /// The ending of what is known by its row alone.
+    fn unstarted(
+        &self,
+        live: &Live,
+        end: &sandkeep_core::execution::End,
+        problem: Option<&Problem>,
+    ) -> Option<Ending> {
+        let request = serde_json::from_slice::<ExecutionRequest>(&live.request).ok()?;
+        let mut result = self.result(live, &request, Enforcement::full());
+        result.error = problem.map(outcome::info);
+        result.set_end(end);
+        result.finished_at = Some(Timestamp::from_unix_ms(self.parts.clock.now_ms()));
+        ending(&result)
+    }
+
+    fn result(&self, live: &Live, request: &ExecutionRequest, enforcement: Enforcement) -> ExecutionResult {
+        ExecutionResult::queued(
+            live.id,
+            live.sandbox_id,
+            request.work.kind(),
+            request.work.language(),
+            enforcement,
+            Timestamp::from_unix_ms((live.created_us / 1000).unsigned_abs()),
+        )
+    }
+}
+
+fn ending(result: &ExecutionResult) -> Option<Ending> {
+    let finished_us =
+        result.finished_at.map_or(0, |at| i64::try_from(at.unix_ms() * 1000).unwrap_or(i64::MAX));
+    let text = serde_json::to_string(result).ok()?;
+    Some(Ending { state: result.status.as_str(), result: text, finished_us })
+}
+
+async fn tell_end(
+    tx: &mut sandkeep_store::Tx,
+    id: sandkeep_core::id::ExecutionId,
+    project_id: sandkeep_core::id::ProjectId,
+    ending: &Ending,
+) -> sandkeep_store::Result<()> {
+    tx.wake(Channel::Executions);
+    tell(tx, "execution.ended", id, project_id, ending).await
+}
+
+/// A result that came after the end: kept for whoever wonders.
+async fn tell_late(
+    tx: &mut sandkeep_store::Tx,
+    id: sandkeep_core::id::ExecutionId,
+    project_id: sandkeep_core::id::ProjectId,
+    ending: &Ending,
+) -> sandkeep_store::Result<()> {
+    tell(tx, "execution.late_result", id, project_id, ending).await
+}
+
+async fn tell(
+    tx: &mut sandkeep_store::Tx,
+    kind: &'static str,
+    id: sandkeep_core::id::ExecutionId,
+    project_id: sandkeep_core::id::ProjectId,
+    ending: &Ending,
+) -> sandkeep_store::Result<()> {
+    let (subject, data) = (id.to_string(), format!("{{\"status\":\"{}\"}}", ending.state));
+    let news = events::News { project_id, kind, subject: &subject, data: &data };
+    events::add(tx, &news, ending.finished_us).await
+}

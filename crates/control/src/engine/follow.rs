@@ -1,0 +1,208 @@
+//! One execution from its start to its end: output into the log, cancels to the code.
+
+use std::sync::Arc;
+
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::output::Stream;
+use sandkeep_core::size::ByteSize;
+use sandkeep_runtime::Running;
+use sandkeep_runtime::driver::{Cancel, Ended, Event};
+use tokio::sync::Notify;
+
+use super::executions::Mine;
+use super::{Engine, Held, lock};
+use crate::fault;
+use crate::output::{Part, Segment};
+use crate::request::ExecutionRequest;
+
+/// Asks a followed execution to end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lever(Arc<Notify>);
+
+impl Lever {
+    pub(super) fn cancel(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Output that is gathered before it is stored: what comes while the last piece is being stored.
+const GATHER_MOST: usize = 256 * 1024;
+
+impl Engine {
+    /// Starts it and follows it to its end.
+    ///
+    /// # Errors
+    /// The driver's: it could not be started, or its sandbox is gone.
+    pub(super) async fn start_and_follow(
+        &self,
+        mine: &Mine,
+        held: &Held,
+    ) -> Result<Option<Box<Ended>>, Problem> {
+        let id = mine.live.id;
+        let request: ExecutionRequest = serde_json::from_slice(&mine.live.request)
+            .map_err(|error| Problem::new(ErrorCode::Internal, format!("a stored request: {error}")))?;
+        self.parts.outputs.open(id, 0);
+        let lever = Lever::default();
+        lock(&self.following).insert(id, lever.clone());
+        let spec = request.spec(id, mine.claim.token.unsigned_abs(), &held.env);
+        let followed = async {
+            let running = held.sandbox.start(&spec).await?;
+            self.follow(mine, running, &lever, request.limits.output).await
+        };
+        let ended = followed.await;
+        lock(&self.following).remove(&id);
+        ended.map(Some)
+    }
+
+    async fn follow(
+        &self,
+        mine: &Mine,
+        mut running: Box<dyn Running>,
+        lever: &Lever,
+        kept: ByteSize,
+    ) -> Result<Box<Ended>, Problem> {
+        let control = running.control();
+        let mut log = Gathered::new(kept);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = lever.0.notified() => {
+                    // Refused where it has ended: its end is on the way.
+                    let _accepted = control.cancel(Cancel::Politely).await;
+                    continue;
+                }
+                event = running.next() => event?,
+            };
+            let mut next = event;
+            loop {
+                match next {
+                    Some(Event::Started) => {}
+                    Some(Event::Output { offset, stream, bytes }) => log.output(offset, stream, bytes),
+                    Some(Event::Gap { from, to }) => log.missing(from, to),
+                    Some(Event::Ended(ended)) => {
+                        log.end(ended.stdout_bytes + ended.stderr_bytes);
+                        self.store_output(mine, &mut log).await?;
+                        return Ok(ended);
+                    }
+                    None => {
+                        let text = "the end of the execution was not told";
+                        return Err(Problem::new(ErrorCode::SandboxLost, text));
+                    }
+                }
+                // What is there already belongs to the same piece.
+                if log.gathered >= GATHER_MOST {
+                    break;
+                }
+                match futures_util::FutureExt::now_or_never(running.next()) {
+                    Some(event) => next = event?,
+                    None => break,
+                }
+            }
+            self.store_output(mine, &mut log).await?;
+        }
+    }
+
+    /// Stores what was gathered. A store that fails is asked again: the supervisor holds the code up, at its own bounds.
+    async fn store_output(&self, mine: &Mine, log: &mut Gathered) -> Result<(), Problem> {
+        while let Some(part) = log.take() {
+            loop {
+                match self.parts.outputs.append(mine.live.id, part.clone()).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(error = fault::chain(&error), "cannot store output"),
+                }
+                tokio::select! {
+                    () = self.stop.cancelled() => {
+                        return Err(Problem::new(ErrorCode::StoreUnavailable, "output could not be stored"));
+                    }
+                    () = tokio::time::sleep(super::HEARTBEAT) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is kept of a log, in the order in which it is stored: the head as it comes; at the end the gap and the tail.
+#[derive(Debug)]
+struct Gathered {
+    head_cap: u64,
+    tail_cap: u64,
+    ready: Vec<Part>,
+    /// Bytes in `ready`.
+    gathered: usize,
+    /// Pieces after the head that may belong to the tail, and the bytes in them.
+    tail: std::collections::VecDeque<(u64, Segment)>,
+    reach: u64,
+}
+
+impl Gathered {
+    fn new(kept: ByteSize) -> Self {
+        let all = kept.bytes();
+        // As the supervisor divides it.
+        let tail_cap = all / 5;
+        Self {
+            head_cap: all - tail_cap,
+            tail_cap,
+            ready: Vec::new(),
+            gathered: 0,
+            tail: std::collections::VecDeque::new(),
+            reach: 0,
+        }
+    }
+
+    fn output(&mut self, offset: u64, stream: Stream, mut bytes: Vec<u8>) {
+        self.reach = offset + bytes.len() as u64;
+        let room = usize::try_from(self.head_cap.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if bytes.len() > room {
+            let late = bytes.split_off(room);
+            self.tail.push_back((offset + room as u64, Segment { stream, bytes: late }));
+            let keep_from = self.reach.saturating_sub(self.tail_cap);
+            while self.tail.front().is_some_and(|(at, segment)| at + segment.bytes.len() as u64 <= keep_from)
+            {
+                self.tail.pop_front();
+            }
+        }
+        if !bytes.is_empty() {
+            self.add(offset, Segment { stream, bytes });
+        }
+    }
+
+    fn missing(&mut self, _from: u64, to: u64) {
+        self.reach = self.reach.max(to);
+    }
+
+    fn add(&mut self, offset: u64, segment: Segment) {
+        self.gathered += segment.bytes.len();
+        match self.ready.last_mut() {
+            Some(Part::Segments { segments, .. }) => match segments.last_mut() {
+                Some(last) if last.stream == segment.stream => last.bytes.extend(segment.bytes),
+                _ => segments.push(segment),
+            },
+            _ => self.ready.push(Part::Segments { from: offset, segments: vec![segment] }),
+        }
+    }
+
+    /// Of `total` bytes that were written: makes the gap and the tail ready.
+    fn end(&mut self, total: u64) {
+        let keep_from = total.saturating_sub(self.tail_cap).max(self.head_cap);
+        if keep_from > self.head_cap {
+            self.ready.push(Part::Gap { from: self.head_cap, to: keep_from });
+        }
+        for (at, mut segment) in std::mem::take(&mut self.tail) {
+            let skip = usize::try_from(keep_from.saturating_sub(at)).unwrap_or(usize::MAX);
+            if skip < segment.bytes.len() {
+                segment.bytes.drain(..skip);
+                self.add(at + skip as u64, segment);
+            }
+        }
+    }
+
+    /// The next piece to store.
+    fn take(&mut self) -> Option<Part> {
+        if self.ready.is_empty() {
+            self.gathered = 0;
+            return None;
+        }
+        Some(self.ready.remove(0))
+    }
+}

@@ -1,0 +1,239 @@
+//! Sandboxes: from what is wanted to what is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandkeep_core::code::Problem;
+use sandkeep_core::enforcement::Demand;
+use sandkeep_core::execution::ExecutionState;
+use sandkeep_core::id::SandboxId;
+use sandkeep_core::limits::Explicit;
+use sandkeep_runtime::{Sandbox as LiveSandbox, driver};
+use sandkeep_store::executions::Claim;
+use sandkeep_store::sandboxes::{self, Observed, Sandbox};
+use sandkeep_store::wake::Channel;
+use sandkeep_store::{Durability, events};
+use serde::{Deserialize, Serialize};
+
+use super::{Engine, Held, PASS_MOST, Taken, lock};
+use crate::request::SandboxSpec;
+
+/// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
+const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MOST: Duration = Duration::from_secs(300);
+
+/// Why a sandbox is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// A stable code.
+    pub(crate) code: String,
+    /// What is told.
+    pub(crate) message: String,
+    /// How often it was tried.
+    pub(crate) attempt: u32,
+}
+
+/// What is to be done with a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Make,
+    Remove(&'static str),
+    /// It is what is wanted, or what is wanted is not ours to know.
+    Nothing,
+}
+
+/// The decision: what is wanted against what is held here.
+fn step(sandbox: &Sandbox, held: bool) -> Step {
+    match (sandbox.desired.as_str(), held) {
+        ("running", false) if sandbox.incarnation == 0 => Step::Make,
+        // It ran once, and nobody has it any more: an ephemeral one does not come back.
+        ("running", false) => Step::Remove("lost"),
+        ("deleted", _) => Step::Remove("deleted"),
+        _ => Step::Nothing,
+    }
+}
+
+impl Engine {
+    /// Looks for sandboxes that are not what they should be. True when there may be more than one pass takes.
+    pub(super) async fn sandbox_pass(&self) -> bool {
+        let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
+        let now_us = self.parts.clock.now_us();
+        let asked = (server_id, alive_since_us, now_us);
+        let claim = self.parts.store.write(Durability::Durable, asked, |tx, by| {
+            Box::pin(async move {
+                let adopted = sandboxes::adopt(tx, by.0, PASS_MOST, by.1).await?;
+                let claimed = sandboxes::claim(tx, by.0, PASS_MOST, by.1, by.2).await?;
+                Ok((adopted, claimed))
+            })
+        });
+        let Some((adopted, claimed)) = self.told("claim sandboxes", claim.await) else { return false };
+        let full = adopted.len().max(claimed.len()) >= PASS_MOST as usize;
+        let mine = async {
+            let mut reader = self.parts.store.reader().await?;
+            sandboxes::unsettled(&mut reader, server_id, PASS_MOST, now_us).await
+        };
+        let mine = self.told("read sandboxes", mine.await).unwrap_or_default();
+        for sandbox in adopted.into_iter().chain(claimed).chain(mine) {
+            if let Some(taken) = self.busy.take(sandbox.id) {
+                self.tasks.spawn(self.clone().settle(sandbox, taken));
+            }
+        }
+        full
+    }
+
+    /// Does what is to be done with one sandbox.
+    async fn settle(self, sandbox: Sandbox, _taken: Taken<SandboxId>) {
+        let Some(server_id) = sandbox.server_id else { return };
+        let claim = Claim { server_id, token: sandbox.token };
+        let held = lock(&self.held).contains_key(&sandbox.id);
+        match step(&sandbox, held) {
+            Step::Make => self.make(&sandbox, claim).await,
+            Step::Remove(reason) => self.remove(&sandbox, claim, reason).await,
+            Step::Nothing => {}
+        }
+    }
+
+    async fn make(&self, sandbox: &Sandbox, claim: Claim) {
+        let made = match serde_json::from_str::<SandboxSpec>(&sandbox.spec) {
+            Ok(spec) => self.create(sandbox, claim, spec).await,
+            Err(error) => Err(Problem::new(
+                sandkeep_core::code::ErrorCode::Internal,
+                format!("a stored sandbox: {error}"),
+            )),
+        };
+        match made {
+            Ok(held) => self.made(sandbox, claim, held).await,
+            Err(problem) => self.failed(sandbox, claim, &problem).await,
+        }
+    }
+
+    async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
+        let incarnation = sandbox.incarnation + 1;
+        let wanted = driver::SandboxSpec {
+            id: sandbox.id,
+            incarnation: incarnation.unsigned_abs(),
+            token: claim.token.unsigned_abs(),
+            profile: spec.profile,
+            root: driver::Root::Host,
+            mounts: Vec::new(),
+            limits: spec.limits,
+        };
+        let sandbox: Arc<dyn LiveSandbox> = Arc::from(self.parts.driver.create(&wanted).await?);
+        let asked = spec.asked.iter().fold(Explicit::NONE, |asked, kind| asked.with(*kind, true));
+        if let Err(problem) = sandbox.enforcement().check(asked, Demand::AskedFor) {
+            sandbox.stop().await;
+            return Err(problem);
+        }
+        Ok(Held { sandbox, incarnation, env: Arc::new(spec.env), once: spec.once })
+    }
+
+    /// Writes down that it runs. What is to run in it can be claimed from then on.
+    async fn made(&self, sandbox: &Sandbox, claim: Claim, held: Held) {
+        let observed = Observed {
+            generation: sandbox.generation,
+            state: "running",
+            detail: None,
+            incarnation: held.incarnation,
+            place: None,
+            next_try_us: None,
+        };
+        let live = Arc::clone(&held.sandbox);
+        lock(&self.held).insert(sandbox.id, held);
+        if !self.observe(sandbox, claim, observed, "sandbox.running").await {
+            // It is somebody else's, or nobody knows: what was made here goes.
+            lock(&self.held).remove(&sandbox.id);
+            live.stop().await;
+        }
+    }
+
+    async fn failed(&self, sandbox: &Sandbox, claim: Claim, problem: &Problem) {
+        let before = sandbox.detail.as_deref().and_then(|text| serde_json::from_str::<Failure>(text).ok());
+        let attempt = before.map_or(0, |failure| failure.attempt) + 1;
+        let failure = Failure { code: problem.code.to_string(), message: problem.to_string(), attempt };
+        let pause = BACKOFF.saturating_mul(1 << (attempt - 1).min(16)).min(BACKOFF_MOST);
+        let next_try_us = self.parts.clock.now_us() + i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
+        let observed = Observed {
+            generation: sandbox.generation,
+            state: "error",
+            detail: serde_json::to_string(&failure).ok(),
+            incarnation: sandbox.incarnation,
+            place: None,
+            next_try_us: Some(next_try_us),
+        };
+        self.observe(sandbox, claim, observed, "sandbox.error").await;
+        // Whoever waits for what was to run in it is told now: the same will not become possible by waiting for them.
+        self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
+        self.delete_if_once(sandbox).await;
+    }
+
+    /// Ends everything in it, then itself.
+    async fn remove(&self, sandbox: &Sandbox, claim: Claim, reason: &'static str) {
+        let held = lock(&self.held).remove(&sandbox.id);
+        let end = if reason == "lost" { ExecutionState::Lost } else { ExecutionState::Cancelled };
+        self.end_all_in(sandbox, claim, end, None).await;
+        if let Some(held) = held {
+            held.sandbox.stop().await;
+        }
+        let ended = (sandbox.id, sandbox.project_id, claim, reason, self.parts.clock.now_us());
+        let end = self.parts.store.write(Durability::Durable, ended, |tx, of| {
+            Box::pin(async move {
+                let done = sandboxes::end(tx, of.0, of.2, of.3, of.4).await?;
+                if done.is_updated() {
+                    let subject = of.0.to_string();
+                    let data = format!("{{\"reason\":\"{}\"}}", of.3);
+                    let news = events::News {
+                        project_id: of.1,
+                        kind: "sandbox.terminated",
+                        subject: &subject,
+                        data: &data,
+                    };
+                    events::add(tx, &news, of.4).await?;
+                }
+                Ok(())
+            })
+        });
+        self.told("end a sandbox", end.await);
+        self.parts.bells.ring(&sandbox.id.to_string());
+    }
+
+    /// Writes down what was seen, with its event. False when that is no longer ours to do.
+    async fn observe(&self, sandbox: &Sandbox, claim: Claim, observed: Observed, kind: &'static str) -> bool {
+        let now_us = self.parts.clock.now_us();
+        let seen = (sandbox.id, sandbox.project_id, claim, observed, kind, now_us);
+        let write = self.parts.store.write(Durability::Durable, seen, |tx, of| {
+            Box::pin(async move {
+                let done = sandboxes::observe(tx, of.0, of.2, &of.3, of.5).await?;
+                if done.is_updated() {
+                    let subject = of.0.to_string();
+                    let data = of.3.detail.as_deref().unwrap_or("{}");
+                    let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
+                    events::add(tx, &news, of.5).await?;
+                    tx.wake(Channel::Executions);
+                }
+                Ok(done.is_updated())
+            })
+        });
+        let ours = self.told("write down a sandbox", write.await).unwrap_or(false);
+        self.parts.bells.ring(&sandbox.id.to_string());
+        ours
+    }
+
+    async fn delete_if_once(&self, sandbox: &Sandbox) {
+        let once = serde_json::from_str::<SandboxSpec>(&sandbox.spec).is_ok_and(|spec| spec.once);
+        if once {
+            self.want_deleted(sandbox.id).await;
+        }
+    }
+
+    /// Wishes a sandbox away, whatever was wished before.
+    pub(super) async fn want_deleted(&self, id: SandboxId) {
+        let input = (id, self.parts.clock.now_us());
+        let wish = self.parts.store.write(Durability::Durable, input, |tx, of| {
+            Box::pin(async move {
+                let Some(found) = sandboxes::get(tx, of.0).await? else { return Ok(()) };
+                sandboxes::want(tx, of.0, found.generation, "deleted", of.1).await.map(drop)
+            })
+        });
+        self.told("delete a sandbox", wish.await);
+    }
+}

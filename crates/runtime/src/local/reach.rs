@@ -1,0 +1,52 @@
+//! The processes of a sandbox, to be killed when its supervisor no longer does what it is told.
+//!
+//! Both are held by descriptors, since a process id may be somebody else's by the time it is used. The agent goes too: it
+//! ends by itself when the supervisor does, unless it was stopped as well.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sandkeep_core::code::{ErrorCode, Problem};
+
+/// Handles on a supervisor and its agent.
+#[derive(Debug)]
+pub(super) struct Reach {
+    processes: Vec<OwnedFd>,
+    used: AtomicBool,
+}
+
+impl Reach {
+    /// Of a supervisor that nobody has waited for, and of its agent, if it has one that lives.
+    pub(super) fn of(supervisor: u32, agent: Option<u32>) -> Self {
+        // Looked at once it is held: what has this parent now had it when the supervisor named it.
+        let agent = agent.and_then(open).filter(|_| agent.and_then(parent) == Some(supervisor));
+        Self { processes: open(supervisor).into_iter().chain(agent).collect(), used: AtomicBool::new(false) }
+    }
+
+    /// Kills both; those that are gone already need nothing.
+    pub(super) fn kill(&self) {
+        self.used.store(true, Ordering::Relaxed);
+        for process in &self.processes {
+            let _gone = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+
+    /// Says of a sandbox that was lost that it was so by us.
+    pub(super) fn explain(&self, problem: Problem) -> Problem {
+        if problem.code != ErrorCode::SandboxLost || !self.used.load(Ordering::Relaxed) {
+            return problem;
+        }
+        Problem::new(ErrorCode::SandboxLost, "the sandbox's supervisor gave no answer in time and was killed")
+    }
+}
+
+fn open(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod ids;
 mod key_file;
+pub mod list;
 pub mod master_key;
 pub mod output;
 pub mod projects;

@@ -108,6 +108,7 @@ impl Engine {
     }
 
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
+        let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
         let incarnation = sandbox.incarnation + 1;
         let wanted = driver::SandboxSpec {
             id: sandbox.id,
@@ -124,7 +125,7 @@ impl Engine {
             sandbox.stop().await;
             return Err(problem);
         }
-        Ok(Held { sandbox, incarnation, env: Arc::new(spec.env), once: spec.once })
+        Ok(Held { sandbox, incarnation, env: Arc::new(env), once: spec.once })
     }
 
     /// Writes down that it runs. What is to run in it can be claimed from then on.
@@ -168,6 +169,13 @@ impl Engine {
 
     /// Ends everything in it, then itself.
     async fn remove(&self, sandbox: &Sandbox, claim: Claim, reason: &'static str) {
+        // Where nobody wished it away, something new could come between the ends of the rest and its own.
+        let close = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
+            Box::pin(sandboxes::close(tx, of.0, of.1))
+        });
+        if self.told("close a sandbox", close.await).is_none() {
+            return;
+        }
         let held = lock(&self.held).remove(&sandbox.id);
         let end = if reason == "lost" { ExecutionState::Lost } else { ExecutionState::Cancelled };
         self.end_all_in(sandbox, claim, end, None).await;

@@ -107,6 +107,18 @@ impl Executions {
         self.made(principal, id, found).await
     }
 
+    /// Whose a sandbox is, for whoever may run something in it.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; the store's.
+    pub async fn project_of(&self, principal: &Principal, id: SandboxId) -> Result<ProjectId, Problem> {
+        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
+        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
+        let project_id = known.ok_or_else(|| Problem::from(Denied::Hidden))?.project_id();
+        authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
+        Ok(project_id)
+    }
+
     /// Accepts something to run in a sandbox that is made for it alone and goes with its end.
     ///
     /// # Errors
@@ -171,7 +183,7 @@ impl Executions {
         within: Duration,
     ) -> Result<ExecutionResult, Problem> {
         let name = id.to_string();
-        let ended = self.bells.until(&name, within, async || {
+        let ended = self.bells.until(&name, within, || async {
             let found = self.find(principal, id, Action::ExecutionRead).await?;
             Ok::<_, Problem>(matches!(found, Found::Finished(_)).then_some(()))
         });
@@ -238,7 +250,7 @@ impl Executions {
         self.get(principal, id).await
     }
 
-    /// What is stored of its output from `position` on, up to about `most` bytes, and whether that is all there will be.
+    /// What is stored of its output from `position` on.
     ///
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
@@ -247,20 +259,11 @@ impl Executions {
         principal: &Principal,
         id: ExecutionId,
         position: u64,
-        most: usize,
-    ) -> Result<(Vec<Piece>, bool), Problem> {
-        // Before the output is read: what an ended execution has is all there.
+    ) -> Result<Stored, Problem> {
+        // Before the output is looked at: what an ended execution has is all there.
         let ended = matches!(self.find(principal, id, Action::ExecutionRead).await?, Found::Finished(_));
-        let mut stored = self.outputs.stored_tail(id, position);
-        let (mut pieces, mut bytes) = (Vec::new(), 0);
-        while bytes < most {
-            let Some(piece) = stored.next().await.map_err(|error| unreadable(&error))? else {
-                return Ok((pieces, ended));
-            };
-            bytes += piece.bytes();
-            pieces.push(piece);
-        }
-        Ok((pieces, false))
+        let reach = self.outputs.reach(id).await.map_err(|error| unreadable(&error))?;
+        Ok(Stored { tail: self.outputs.stored_tail(id, position), reach: reach.max(position), ended })
     }
 
     /// Its output from `position` on as it comes, and then its end.
@@ -330,6 +333,29 @@ impl Executions {
     }
 }
 
+/// Stored output, up to where it was when it was asked for.
+#[derive(Debug)]
+pub struct Stored {
+    tail: Tail,
+    /// The first position after it.
+    pub reach: u64,
+    /// Whether nothing comes after it any more.
+    pub ended: bool,
+}
+
+impl Stored {
+    /// What comes next; `None` at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `store_unavailable`; the next call tries again.
+    pub async fn next(&mut self) -> Result<Option<Piece>, Problem> {
+        if self.tail.position() >= self.reach {
+            return Ok(None);
+        }
+        self.tail.next().await.map_err(|error| unreadable(&error))
+    }
+}
+
 /// Somebody who reads an execution to its end.
 #[derive(Debug)]
 pub struct Follow {
@@ -384,7 +410,7 @@ impl Follow {
     /// Waits until it has ended, or there is somebody to read from. The end, if it is that.
     async fn wait(&self) -> Result<Option<Box<ExecutionResult>>, Problem> {
         let name = self.id.to_string();
-        let found = self.of.bells.until(&name, LOOK_AGAIN, async || {
+        let found = self.of.bells.until(&name, LOOK_AGAIN, || async {
             match self.of.find(&self.principal, self.id, Action::ExecutionRead).await? {
                 found @ Found::Finished(_) => Ok(Some(Some(Box::new(told(found)?)))),
                 Found::Live(_) if self.of.outputs.is_open(self.id) => Ok(Some(None)),

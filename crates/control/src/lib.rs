@@ -8,6 +8,7 @@ pub mod audit;
 pub mod clock;
 pub mod ends;
 pub mod engine;
+pub mod events;
 pub mod executions;
 pub mod fault;
 pub mod first_start;

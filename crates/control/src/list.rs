@@ -1,7 +1,7 @@
 //! Lists by filters that no index knows: rows are looked at newest first, a bounded number of them for each request. A page
 //! may then have fewer items than asked for, or none, and still say that there may be more.
 
-use sandkeep_store::executions::Before;
+pub use sandkeep_store::executions::Before;
 
 /// Rows that one request looks at.
 pub const SEEN_MOST: u32 = 10_000;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
+use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::id::{ProjectId, SandboxId};
 use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
 use sandkeep_core::limits::LimitsRequest;
@@ -301,7 +302,7 @@ impl Sandboxes {
         settled: impl Fn(&Known) -> bool,
     ) -> Result<Known, Problem> {
         let name = id.to_string();
-        let found = self.bells.until(&name, within, async || {
+        let found = self.bells.until(&name, within, || async {
             let known = self.get(principal, id).await?;
             Ok::<_, Problem>(settled(&known).then_some(known))
         });
@@ -472,8 +473,19 @@ impl Known {
         }
     }
 
+    /// How each limit is held, while it runs.
+    #[must_use]
+    pub fn enforcement(&self) -> Option<Enforcement> {
+        match self {
+            Self::Live(sandbox) if sandbox.state == "running" => {
+                sandbox.detail.as_deref().and_then(|text| serde_json::from_str(text).ok())
+            }
+            Self::Live(_) | Self::Ended(_) => None,
+        }
+    }
+
     /// What lists are ordered by.
-    fn key(&self) -> (i64, SandboxId) {
+    pub fn key(&self) -> (i64, SandboxId) {
         match self {
             Self::Live(sandbox) => (sandbox.created_us, sandbox.id),
             Self::Ended(ended) => (ended.created_us, ended.id),

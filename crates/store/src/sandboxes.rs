@@ -29,7 +29,7 @@ record! {
         pub generation: i64,
         /// What is, as last seen.
         pub state: String,
-        /// More about the state, as JSON: a failure and its next try, a reason.
+        /// More about the state, as JSON: a failure, or how the limits of what runs are held.
         pub detail: Option<String>,
         /// The wish that `state` answers.
         pub observed_generation: i64,

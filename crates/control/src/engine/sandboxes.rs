@@ -133,7 +133,7 @@ impl Engine {
         let observed = Observed {
             generation: sandbox.generation,
             state: "running",
-            detail: None,
+            detail: serde_json::to_string(held.sandbox.enforcement()).ok(),
             incarnation: held.incarnation,
             place: None,
             next_try_us: None,
@@ -213,7 +213,8 @@ impl Engine {
                 let done = sandboxes::observe(tx, of.0, of.2, &of.3, of.5).await?;
                 if done.is_updated() {
                     let subject = of.0.to_string();
-                    let data = of.3.detail.as_deref().unwrap_or("{}");
+                    let failure = of.3.detail.as_deref().filter(|_| of.3.state == "error");
+                    let data = failure.unwrap_or("{}");
                     let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
                     events::add(tx, &news, of.5).await?;
                     tx.wake(Channel::Executions);

@@ -40,6 +40,8 @@ pub struct Events {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListEvents {
+    /// Id or name of the project; the key's own, or `default`, when absent.
+    pub project: Option<String>,
     /// Only those after this position; all that are kept unless given.
     pub after: Option<i64>,
     /// Only of this kind, or of the kinds that begin with it: `execution`.

@@ -10,6 +10,8 @@ use sandkeep_core::execution::language::Language;
 use sandkeep_core::execution::result::{Encoding, ExecutionResult};
 use sandkeep_core::execution::spec::{CodeSource, Kind, Work};
 use sandkeep_core::execution::state::ExecutionState;
+use sandkeep_core::id::ExecutionId;
+use sandkeep_core::limits::LimitKind;
 use sandkeep_core::output::{Gap, Stream};
 use sandkeep_core::sandbox::Profile;
 use serde::{Deserialize, Serialize};
@@ -95,6 +97,8 @@ request! {
 request! {
     /// Something to run in a sandbox made for it alone.
     RunExecution {
+        /// Id or name of the project; the key's own, or `default`, when absent.
+        pub project: Option<String>,
         /// What the sandbox starts from; the server's default when absent.
         pub template: Option<String>,
         /// How much the sandbox allows inside itself.
@@ -208,13 +212,52 @@ pub struct ReadOutput {
 pub struct Output {
     /// In the order of their positions.
     pub chunks: Vec<OutputChunk>,
-    /// The one range that was not kept, if it is known yet.
+    /// The one range that was not kept, if it lies in this stretch.
     #[schema(required, value_type = Option<schema::Gap>)]
     pub gap: Option<Gap>,
     /// Give this as `after` to read on.
     pub after: u64,
     /// Whether nothing comes after it any more.
     pub complete: bool,
+}
+
+/// How an execution ended: the last message of its stream. All of it is at `/executions/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionEnd {
+    /// Which.
+    #[schema(value_type = String)]
+    pub id: ExecutionId,
+    /// How.
+    #[schema(value_type = schema::ExecutionStatus)]
+    pub status: ExecutionState,
+    /// Of the code, when it exited.
+    #[schema(required, minimum = 0, maximum = 255)]
+    pub exit_code: Option<u8>,
+    /// That ended the code.
+    #[schema(required)]
+    pub signal: Option<u8>,
+    /// The limit that ended it.
+    #[schema(required, value_type = Option<schema::LimitKind>)]
+    pub limit: Option<LimitKind>,
+}
+
+impl From<&ExecutionResult> for ExecutionEnd {
+    fn from(result: &ExecutionResult) -> Self {
+        let ExecutionResult { id, status, exit_code, signal, limit, .. } = result;
+        ExecutionEnd { id: *id, status: *status, exit_code: *exit_code, signal: *signal, limit: *limit }
+    }
+}
+
+impl OutputChunk {
+    /// The bytes at `position`, as text where they are one.
+    #[must_use]
+    pub fn of(position: u64, stream: Stream, bytes: Vec<u8>) -> Self {
+        let (data, encoding) = match String::from_utf8(bytes) {
+            Ok(text) => (text, Encoding::Utf8),
+            Err(error) => (base64::encode(error.as_bytes()), Encoding::Base64),
+        };
+        OutputChunk { position, stream, data, encoding }
+    }
 }
 
 /// Bytes of one stream.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -108,6 +109,25 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
         .within("limit"))
 }
 
+/// Longest that a request waits for something, in milliseconds.
+pub const WAIT_MOST_MS: u64 = 300_000;
+/// How long it waits unless asked otherwise.
+pub const DEFAULT_WAIT_MS: u64 = 60_000;
+
+/// How long a request is to wait.
+///
+/// # Errors
+/// `invalid_query` above [`WAIT_MOST_MS`].
+pub fn wait(asked_ms: Option<u64>) -> Result<Duration, Problem> {
+    let wait_ms = asked_ms.unwrap_or(DEFAULT_WAIT_MS);
+    if wait_ms <= WAIT_MOST_MS {
+        return Ok(Duration::from_millis(wait_ms));
+    }
+    let expected = format!("at most {WAIT_MOST_MS}");
+    Err(Problem::refused(ErrorCode::InvalidQuery, &wait_ms.to_string(), "is too long", &expected)
+        .within("timeout_ms"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +152,13 @@ mod tests {
         assert_eq!(page(vec![1, 2]).next_cursor, None);
         let full = page(vec![1, 2, 3]);
         assert_eq!((full.items, full.next_cursor), (vec![1, 2], Some(Cursor::after("2"))));
+    }
+
+    #[test]
+    fn waits_have_an_end() {
+        assert_eq!(wait(None), Ok(Duration::from_secs(60)));
+        assert_eq!(wait(Some(300_000)), Ok(Duration::from_secs(300)));
+        assert_eq!(wait(Some(300_001)).unwrap_err().code, ErrorCode::InvalidQuery);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::share::Share;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateSandbox {
+    /// Id or name of its project; the key's own, or `default`, when absent.
+    pub project: Option<String>,
     /// What it starts from; the server's default when absent.
     pub template: Option<String>,
     /// Whether it ends by itself.
@@ -138,6 +140,9 @@ pub struct Sandbox {
     /// When its life is over.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// When the last of it was gone.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Where a sandbox is.
@@ -173,6 +178,25 @@ impl From<&SandboxState> for SandboxStatus {
     }
 }
 
+impl SandboxStatus {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Updating => "updating",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Error => "error",
+            Self::Terminating => "terminating",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
 /// A failure that is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = SandboxFailure)]
@@ -191,7 +215,9 @@ pub struct Failure {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListSandboxes {
-    /// Only those in this state.
+    /// Id or name of the project; the key's own, or `default`, when absent.
+    pub project: Option<String>,
+    /// Only those in this state. All that have not ended unless given; `terminated` for those that have.
     #[param(inline)]
     pub status: Option<SandboxStatus>,
     /// Only those of this template.
@@ -220,10 +246,18 @@ pub struct ListSandboxes {
 pub struct WaitSandbox {
     /// Answer only when the sandbox is there, or the time is over; the answer is then what is.
     #[param(inline)]
-    pub wait: Option<SandboxStatus>,
+    pub wait: Option<WaitFor>,
     /// How long to wait at most, in milliseconds.
     #[param(maximum = 300_000)]
     pub timeout_ms: Option<u64>,
+}
+
+/// What a sandbox is waited to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    /// Code can run in it.
+    Running,
 }
 
 /// The labels of a list's filter.

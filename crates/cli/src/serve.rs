@@ -1,6 +1,7 @@
 //! `sandkeep serve`: the server, until a signal ends it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use sandkeep_core::code::Problem;
@@ -112,7 +113,8 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     // Before anything is open: a signal that comes while it opens is not lost.
     let [mut terminate, mut interrupt] =
         [listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?];
-    let server = Server::start(config).await?;
+    let driver = Arc::new(host::driver(None)?);
+    let server = Server::start(config, driver).await?;
     let url = server.url().map_err(|error| host::failed("the listener has no address", &error))?;
     for path in server.made() {
         out::note(&format!("made {}", path.display()));

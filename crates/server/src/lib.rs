@@ -18,6 +18,7 @@ mod refusal;
 mod routes;
 mod serve;
 mod state;
+mod stream;
 pub mod telemetry;
 
 pub use config::Config;

@@ -2,13 +2,20 @@
 
 mod docs;
 mod errors;
+mod events;
+mod executions;
 mod health;
 mod metrics;
+mod output;
 mod projects;
+mod sandboxes;
 mod tokens;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use sandkeep_api::Cursor;
+use sandkeep_control::list::Before;
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::time::Timestamp;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -45,7 +52,13 @@ impl utoipa::Modify for Keys {
 
 /// The routes of the API, whose requests are bounded in number and time.
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(projects::routes()).merge(tokens::routes())
+    OpenApiRouter::new()
+        .merge(sandboxes::routes())
+        .merge(executions::routes())
+        .merge(output::routes())
+        .merge(events::routes())
+        .merge(projects::routes())
+        .merge(tokens::routes())
 }
 
 /// The routes beside it, which answer also when the API has too much to do.
@@ -65,6 +78,26 @@ fn described(app: Option<&App>) -> (Router<App>, utoipa::openapi::OpenApi) {
 /// A time of the books as answers have it; before 1970 there was none.
 fn time(us: i64) -> Timestamp {
     Timestamp::from_unix_ms(u64::try_from(us / 1000).unwrap_or(0))
+}
+
+/// Where a page of a list begins that is ordered by time and id.
+fn before(cursor: Option<&str>) -> Result<Before, Problem> {
+    let Some(text) = cursor else { return Ok(Before::nothing()) };
+    let cursor: Cursor = text.parse()?;
+    let read = cursor
+        .key()
+        .split_once(':')
+        .and_then(|(us, id)| Some(Before { created_us: us.parse().ok()?, id: id.to_owned() }));
+    let expected = "the `next_cursor` of the page before, unchanged";
+    read.ok_or_else(|| {
+        Problem::refused(ErrorCode::InvalidQuery, text, "is not a cursor of this list", expected)
+            .within("cursor")
+    })
+}
+
+/// The cursor of the page that begins there.
+fn next(at: Before) -> Cursor {
+    Cursor::after(format!("{}:{}", at.created_us, at.id))
 }
 
 /// The OpenAPI document, as it is committed and served.

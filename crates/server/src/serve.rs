@@ -3,14 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use sandkeep_blob::Blobs;
 use sandkeep_control::clock::Clock;
+use sandkeep_control::ends::Bells;
+use sandkeep_control::engine::{Engine, Parts};
 use sandkeep_control::first_start;
 use sandkeep_control::identity::WRITE_USED_EVERY;
-use sandkeep_control::master_key::Given;
+use sandkeep_control::master_key::{Given, MasterKey};
+use sandkeep_control::output::Outputs;
+use sandkeep_control::retention;
+use sandkeep_control::seal::Sealer;
 use sandkeep_control::session::{Books, Session};
-use sandkeep_core::code::Problem;
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_runtime::Driver;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -24,6 +32,7 @@ use crate::state::App;
 #[derive(Debug)]
 pub struct Server {
     pub(crate) app: App,
+    parts: Parts,
     listener: Listener,
     metrics: Option<Listener>,
     certificates: Option<Arc<Certificates>>,
@@ -49,11 +58,12 @@ impl Server {
         &self.made
     }
 
-    /// Takes certificate, addresses and store, in this order, so that what is refused has changed nothing.
+    /// Takes certificate, addresses and store, in this order, so that what is refused has changed nothing. Sandboxes are made
+    /// by `driver`, from [`run`](Self::run) on.
     ///
     /// # Errors
     /// `tls_unusable`, `listener_unusable`, and what [`Session::open`] and [`first_start::begin`] say.
-    pub async fn start(config: Config) -> Result<Self, Problem> {
+    pub async fn start(config: Config, driver: Arc<dyn Driver>) -> Result<Self, Problem> {
         let certificates = config.tls.as_ref().map(Certificates::read).transpose()?.map(Arc::new);
         let listener = Listener::bind("listen", config.listen, certificates.clone()).await?;
         let metrics = match config.metrics_listen {
@@ -72,8 +82,10 @@ impl Server {
             true => Some(first_start::without_keys(&session.store).await?),
             false => None,
         };
+        let parts = parts(&config, &session, begun.master_key, driver)?;
         let made = [begun.made_master_key, begun.made_admin_key].into_iter().flatten().collect();
-        Ok(Server { app: App::new(config, session, without_keys), listener, metrics, certificates, made })
+        let app = App::new(config, session, &parts, without_keys);
+        Ok(Server { app, parts, listener, metrics, certificates, made })
     }
 
     /// Where it listens.
@@ -109,7 +121,7 @@ impl Server {
 
     /// [`Self::run`] with other routes.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) -> Drained {
-        let Server { app, listener, metrics, certificates, made: _ } = self;
+        let Server { app, parts, listener, metrics, certificates, made: _ } = self;
         if app.config.insecure_no_auth {
             tracing::warn!("{NO_AUTH_WARNING}");
         }
@@ -121,9 +133,51 @@ impl Server {
             app.tasks.spawn(certificates.watch(app.clone()));
         }
         app.tasks.spawn(write_used(app.clone()));
+        app.tasks.spawn(forget_old(app.clone()));
+        let engine = Engine::start(parts, app.session.id);
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
-        drain(&app, &end).await
+        drain(&app, &engine, &end).await
+    }
+}
+
+/// What the engine and the services beside it work with.
+fn parts(
+    config: &Config,
+    session: &Session,
+    master_key: MasterKey,
+    driver: Arc<dyn Driver>,
+) -> Result<Parts, Problem> {
+    let (store, clock) = (session.store.clone(), session.clock.clone());
+    let blobs = Blobs::local(&config.data_dir.join(OUTPUT)).map_err(|error| {
+        Problem::new(ErrorCode::DataDirUnusable, sandkeep_control::fault::chain(&error))
+            .expecting("a directory on a local disk that this user may write to")
+    })?;
+    let outputs = Outputs::new(store.clone(), blobs);
+    Ok(Parts { store, outputs, driver, clock, bells: Bells::default(), sealer: Sealer::new(master_key) })
+}
+
+/// In the data directory: output that is too large for rows.
+const OUTPUT: &str = "output";
+/// Between two batches of what is old, while there is more, and otherwise.
+const FORGET_AGAIN: Duration = Duration::from_millis(100);
+const FORGET_EVERY: Duration = Duration::from_secs(300);
+
+/// Deletes what is old, in batches.
+async fn forget_old(app: App) {
+    loop {
+        let forgotten = retention::forget_old(&app.session.store, &app.session.clock).await;
+        let pause = match forgotten {
+            Ok(0) => FORGET_EVERY,
+            Ok(_) => FORGET_AGAIN,
+            Err(problem) => {
+                tracing::warn!(error.code = %problem.code, "what is old was not deleted: {}", problem.message);
+                FORGET_EVERY
+            }
+        };
+        if app.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
     }
 }
 
@@ -141,17 +195,25 @@ async fn write_used(app: App) {
     }
 }
 
-/// Takes nothing new, lets what was begun end, and leaves the books.
-async fn drain(app: &App, end: &CancellationToken) -> Drained {
+/// How long ending what did not end by itself may take, after the time for that is over.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Takes nothing new, lets what was begun end, ends the rest, and leaves the books.
+async fn drain(app: &App, engine: &Engine, end: &CancellationToken) -> Drained {
     tracing::info!(
         timeout_ms = u64::try_from(app.config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
         "stopping"
     );
     app.stopping.cancel();
     app.tasks.close();
-    let drained = match tokio::time::timeout(app.config.drain_timeout, app.tasks.wait()).await {
-        Ok(()) => Drained::InTime,
-        Err(_) => Drained::Late { tasks: app.tasks.len() },
+    let within = app.config.drain_timeout;
+    let (answered, ended) = tokio::join!(
+        tokio::time::timeout(within, app.tasks.wait()),
+        tokio::time::timeout(within + END_WITHIN, engine.stop(within)),
+    );
+    let drained = match (answered, ended) {
+        (Ok(()), Ok(())) => Drained::InTime,
+        (_, ended) => Drained::Late { tasks: app.tasks.len() + usize::from(ended.is_err()) },
     };
     if let Drained::Late { tasks } = drained {
         tracing::warn!(tasks, "what was still open is closed");

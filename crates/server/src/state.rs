@@ -3,8 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use sandkeep_control::engine::Parts;
+use sandkeep_control::events::Events;
+use sandkeep_control::executions::Executions;
 use sandkeep_control::identity::Identity;
 use sandkeep_control::projects::Projects;
+use sandkeep_control::sandboxes::Sandboxes;
 use sandkeep_control::session::Session;
 use sandkeep_control::tokens::Tokens;
 use sandkeep_core::identity::Principal;
@@ -29,6 +33,9 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) tokens: Tokens,
     pub(crate) projects: Projects,
+    pub(crate) sandboxes: Sandboxes,
+    pub(crate) executions: Executions,
+    pub(crate) events: Events,
     /// As whom everybody acts, where nobody is asked for a key.
     pub(crate) without_keys: Option<Arc<Principal>>,
     pub(crate) metrics: Metrics,
@@ -38,7 +45,7 @@ pub(crate) struct Inner {
     /// Cancelled when the server is to end: no new connections, open streams end.
     pub(crate) stopping: CancellationToken,
     /// Requests of the API that may still come in.
-    pub(crate) requests: Semaphore,
+    pub(crate) requests: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be read.
     pub(crate) bodies: Semaphore,
 }
@@ -52,7 +59,12 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, session: Session, without_keys: Option<Principal>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        session: Session,
+        parts: &Parts,
+        without_keys: Option<Principal>,
+    ) -> Self {
         let (store, clock) = (session.store.clone(), session.clock.clone());
         let identity = Identity::new(store.clone(), clock.clone());
         let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
@@ -61,9 +73,12 @@ impl App {
             metrics: Metrics::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            requests: Semaphore::new(config.limits.requests),
+            requests: Arc::new(Semaphore::new(config.limits.requests)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),
+            sandboxes: Sandboxes::new(parts),
+            executions: Executions::new(parts),
+            events: Events::new(store.clone()),
             projects: Projects::new(store, clock, identity.clone()),
             identity,
             without_keys: without_keys.map(Arc::new),

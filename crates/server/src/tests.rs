@@ -1,5 +1,7 @@
 //! What every route gets from around it, shown on routes that only exist here: bodies, bounds, panics, streams.
 
+#[path = "../tests/support/driver.rs"]
+mod driver;
 #[path = "../tests/support/http.rs"]
 mod http;
 
@@ -34,7 +36,7 @@ impl Bed {
         all.extend(flags.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let sources = Sources { flags: all, ..Sources::default() };
         let config = Config::of(&Values::collect(&sources).unwrap()).unwrap();
-        let server = Server::start(config).await.unwrap();
+        let server = Server::start(config, driver::driver()).await.unwrap();
         let (address, app, stop) = (server.address().unwrap(), server.app.clone(), CancellationToken::new());
         let router = put_around(routes(&app).with_state(app.clone()), &app);
         let running = tokio::spawn(server.serve(router, stop.clone()));

@@ -118,7 +118,7 @@ mod tests {
         check("{} {}", InvalidBody, "body: is not JSON: trailing characters");
         check("[]", InvalidBody, "body: invalid type: sequence, expected an object");
         check("null", InvalidBody, "expected an object");
-        check("{\"nam\": 1}", InvalidBody, "unknown field `nam`, expected one of `template`");
+        check("{\"nam\": 1}", InvalidBody, "unknown field `nam`, expected one of `project`");
         check("{\"name\": 1}", InvalidBody, "name: invalid type: integer `1`, expected a string");
         check("{\"labels\": {\"a\": 1}}", InvalidBody, "labels.a: ");
         let problem = check(

@@ -19,6 +19,11 @@ pub(crate) struct Repeat {
 }
 
 impl Repeat {
+    /// Whether the client gave it a name.
+    pub(crate) fn is_named(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The record of the request, if the client gave it a name.
     ///
     /// # Errors

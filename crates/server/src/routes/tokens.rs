@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use sandkeep_api::tokens::{CreateToken, CreatedToken, ListTokens, Token};
-use sandkeep_api::{Cursor, Document, Page, page};
-use sandkeep_control::tokens::{Before, NewToken, Token as Row};
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_api::{Document, Page, page};
+use sandkeep_control::tokens::{NewToken, Token as Row};
+use sandkeep_core::code::Problem;
 use sandkeep_core::id::{ProjectId, TokenId};
 use sandkeep_core::identity::{Asked, Principal, Scopes};
 use sandkeep_core::time::Timestamp;
@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::time;
+use super::{before, time};
 use crate::extract::{Body, Caller, Id, Query, Repeat};
 use crate::refusal::Answer;
 use crate::state::App;
@@ -120,20 +120,6 @@ async fn named(app: &App, principal: &Principal, name: Option<&str>) -> Result<O
         Some(name) => app.projects.of_request(principal, Some(name)).await.map(|project| Some(project.id)),
         None => Ok(None),
     }
-}
-
-fn before(cursor: Option<&str>) -> Result<Before, Problem> {
-    let Some(text) = cursor else { return Ok(Before::nothing()) };
-    let cursor: Cursor = text.parse()?;
-    let read = cursor
-        .key()
-        .split_once(':')
-        .and_then(|(us, id)| Some(Before { created_us: us.parse().ok()?, id: id.to_owned() }));
-    let expected = "the `next_cursor` of the page before, unchanged";
-    read.ok_or_else(|| {
-        Problem::refused(ErrorCode::InvalidQuery, text, "is not a cursor of this list", expected)
-            .within("cursor")
-    })
 }
 
 fn shown(row: Row) -> Token {

@@ -19,6 +19,8 @@ enum Who {
     Viewer,
     /// An owner of project `a` with a token for events alone.
     WrongScope,
+    /// The same with a token for projects alone: for the one route that `WrongScope` may use.
+    NoScope,
     /// An owner of project `b`.
     OtherProject,
     /// The administrator.
@@ -38,7 +40,7 @@ struct Case {
 const NOBODY: [(Who, u16); 2] = [(Who::NoKey, 401), (Who::Unknown, 401)];
 
 fn cases() -> Vec<Case> {
-    use Who::{Admin, OtherProject, Viewer, WrongScope};
+    use Who::{Admin, NoScope, OtherProject, Viewer, WrongScope};
     let case = |method, path, query, body, told| Case { method, path, query, body, told };
     vec![
         case(
@@ -84,6 +86,97 @@ fn cases() -> Vec<Case> {
             &[(WrongScope, 403), (OtherProject, 404), (Viewer, 201), (Admin, 201)],
         ),
         case(
+            "get",
+            "/api/v1/sandboxes",
+            "?project=a",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "post",
+            "/api/v1/sandboxes",
+            "?wait=running",
+            json!({"project": "a"}),
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 201)],
+        ),
+        case(
+            "get",
+            "/api/v1/sandboxes/{id}",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "patch",
+            "/api/v1/sandboxes/{id}",
+            "",
+            json!({"labels": {"a": "b"}}),
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 200)],
+        ),
+        case(
+            "get",
+            "/api/v1/sandboxes/{id}/executions",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "post",
+            "/api/v1/sandboxes/{id}/executions",
+            "?wait=true",
+            json!({"command": ["true"]}),
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 201)],
+        ),
+        case(
+            "post",
+            "/api/v1/executions",
+            "?wait=true",
+            json!({"project": "a", "command": ["true"]}),
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 201)],
+        ),
+        case(
+            "get",
+            "/api/v1/executions/{id}",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "get",
+            "/api/v1/executions/{id}/output",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "get",
+            "/api/v1/executions/{id}/stream",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "delete",
+            "/api/v1/executions/{id}",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 200)],
+        ),
+        case(
+            "get",
+            "/api/v1/events",
+            "?project=a",
+            Value::Null,
+            &[(NoScope, 403), (WrongScope, 200), (OtherProject, 404), (Viewer, 200), (Admin, 200)],
+        ),
+        case(
+            "delete",
+            "/api/v1/sandboxes/{id}",
+            "",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 202)],
+        ),
+        case(
             "delete",
             "/api/v1/tokens/{id}",
             "",
@@ -98,7 +191,9 @@ struct Court {
     bed: Bed,
     project_id: String,
     token_id: String,
-    keys: [String; 4],
+    sandbox_id: String,
+    execution_id: String,
+    keys: [String; 5],
 }
 
 impl Court {
@@ -121,7 +216,13 @@ impl Court {
         let other = key(json!({"name": "other", "project": "b", "format": "e2b"})).await;
         let spare = make("/api/v1/tokens", json!({"name": "spare", "project": "a"})).await;
         let token_id = spare["id"].as_str().unwrap().to_owned();
-        Court { bed, project_id, token_id, keys: [viewer, narrow, other, admin] }
+        let elsewhere = key(json!({"name": "elsewhere", "project": "a", "scopes": ["projects:read"]})).await;
+        let ran = make("/api/v1/executions?wait=true", json!({"project": "a", "command": ["true"]})).await;
+        let execution_id = ran["id"].as_str().unwrap().to_owned();
+        let sandbox = make("/api/v1/sandboxes?wait=running", json!({"project": "a"})).await;
+        let sandbox_id = sandbox["id"].as_str().unwrap().to_owned();
+        let keys = [viewer, narrow, other, admin, elsewhere];
+        Court { bed, project_id, token_id, sandbox_id, execution_id, keys }
     }
 
     fn key(&self, who: Who) -> Option<&str> {
@@ -132,6 +233,7 @@ impl Court {
             Who::WrongScope => Some(&self.keys[1]),
             Who::OtherProject => Some(&self.keys[2]),
             Who::Admin => Some(&self.keys[3]),
+            Who::NoScope => Some(&self.keys[4]),
         }
     }
 }
@@ -149,7 +251,12 @@ async fn every_route_answers_each_as_it_should() {
     let court = Court::open().await;
     let document = get(court.bed.address, "/openapi.json").await.json();
     for case in cases() {
-        let id = if case.path.contains("tokens") { &court.token_id } else { &court.project_id };
+        let id = match case.path.split('/').nth(3) {
+            Some("tokens") => &court.token_id,
+            Some("sandboxes") => &court.sandbox_id,
+            Some("executions") => &court.execution_id,
+            _ => &court.project_id,
+        };
         let path = format!("{}{}", case.path.replace("{id}", id), case.query);
         for (who, status) in NOBODY.iter().chain(case.told) {
             let reply = with(&court.bed, case.method, &path, court.key(*who), &case.body).await;
@@ -224,7 +331,7 @@ async fn a_list_is_read_on_from_where_it_ended() {
         path = format!("/api/v1/tokens?project=a&limit=2&cursor={cursor}");
     }
     let unique: BTreeSet<_> = seen.iter().collect();
-    assert_eq!((seen.len(), unique.len()), (3, 3), "each once: {seen:?}");
+    assert_eq!((seen.len(), unique.len()), (4, 4), "each once: {seen:?}");
     let bad = with(&court.bed, "get", "/api/v1/tokens?cursor=x", court.key(Who::Admin), &Value::Null).await;
     bad.problem(400, "invalid_query");
     court.bed.stop().await;

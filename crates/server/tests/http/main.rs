@@ -7,6 +7,8 @@
 
 #[path = "../support/bed.rs"]
 mod bed;
+#[path = "../support/driver.rs"]
+mod driver;
 #[path = "../support/http.rs"]
 mod http;
 

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::bed::{Bed, config};
+use crate::driver::driver;
 use crate::http::{PATIENCE, get};
 
 #[tokio::test]
@@ -13,13 +14,14 @@ async fn what_is_taken_is_refused_before_anything_changes() {
     let bed = Bed::start(&[]).await;
     let taken = bed.address.to_string();
     let elsewhere = tempfile::tempdir().unwrap();
-    let refused = Server::start(config(&elsewhere, &[("listen", &taken)])).await.unwrap_err();
+    let refused = Server::start(config(&elsewhere, &[("listen", &taken)]), driver()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::ListenerUnusable, "{refused}");
     assert!(refused.message.contains(&taken) && refused.message.starts_with("listen: "), "{refused}");
     assert!(!elsewhere.path().join("data").exists(), "no store was made");
-    let refused = Server::start(config(&elsewhere, &[("metrics.listen", &taken)])).await.unwrap_err();
+    let refused =
+        Server::start(config(&elsewhere, &[("metrics.listen", &taken)]), driver()).await.unwrap_err();
     assert!(refused.message.starts_with("metrics.listen: "), "{refused}");
-    let refused = Server::start(config(&bed.directory, &[])).await.unwrap_err();
+    let refused = Server::start(config(&bed.directory, &[]), driver()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::DataDirInUse, "{refused}");
     assert_eq!(get(bed.address, "/live").await.status, 204, "the first goes on");
     bed.stop().await;
@@ -77,7 +79,7 @@ async fn idle_connections_do_not_hold_a_stop_up() {
 async fn what_was_stopped_starts_again_on_the_same_data() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let server = Server::start(config(&directory, &[])).await.unwrap();
+        let server = Server::start(config(&directory, &[]), driver()).await.unwrap();
         let (address, stop) = (server.address().unwrap(), tokio_util::sync::CancellationToken::new());
         let running = tokio::spawn(server.run(stop.clone()));
         assert_eq!(get(address, "/ready").await.status, 200);

@@ -6,6 +6,8 @@ use sandkeep_core::code::Problem;
 use sandkeep_server::config::{Sources, Values};
 use sandkeep_server::{Config, Drained, Server};
 use tokio::task::JoinHandle;
+
+use crate::driver::driver;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Bed {
@@ -33,7 +35,7 @@ impl Bed {
 
     pub(crate) async fn try_start(flags: &[(&'static str, &str)]) -> Result<Self, Problem> {
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::start(config(&directory, flags)).await?;
+        let server = Server::start(config(&directory, flags), driver()).await?;
         let (address, url) = (server.address().unwrap(), server.url().unwrap());
         let metrics_address = server.metrics_address().unwrap();
         let stop = CancellationToken::new();

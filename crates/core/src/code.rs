@@ -77,6 +77,19 @@ codes! {
     EventNotJson = "event_not_json",
     EnvInvalid = "env_invalid",
     ConfigInvalid = "config_invalid",
+    // What came over HTTP.
+    InvalidBody = "invalid_body",
+    InvalidQuery = "invalid_query",
+    BodyTooLarge = "body_too_large",
+    UnsupportedMediaType = "unsupported_media_type",
+    NoSuchRoute = "no_such_route",
+    MethodNotAllowed = "method_not_allowed",
+    RequestTimeout = "request_timeout",
+    AnswerTimeout = "answer_timeout",
+    OriginRefused = "origin_refused",
+    // Where a server would listen.
+    ListenerUnusable = "listener_unusable",
+    TlsUnusable = "tls_unusable",
     // What was named is not there, or cannot be used.
     NotFound = "not_found",
     NotRunnable = "not_runnable",
@@ -197,6 +210,20 @@ impl Problem {
             value: Some(value),
             expected: Some(expected.to_owned()),
         }
+    }
+
+    /// The problem that `text` is the [`Display`](fmt::Display) of, for where only the text comes through. `None` when it
+    /// is none.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (code, rest) = text.split_once(": ")?;
+        let code = code.parse().ok()?;
+        let (message, expected) = match rest.rsplit_once("; write ") {
+            Some((message, expected)) => (message, Some(expected.to_owned())),
+            None => (rest, None),
+        };
+        let quoted = message.strip_prefix('`').and_then(|rest| rest.split_once("` "));
+        let value = quoted.map(|(value, _)| value.to_owned());
+        Some(Problem { code, message: message.to_owned(), value, expected })
     }
 
     /// The same problem with where it was found in front: `--memory: …`.

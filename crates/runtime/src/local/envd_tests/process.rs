@@ -12,7 +12,7 @@ use sandkeep_protocol::routes::process as routes;
 use serde_json::{Value, json};
 
 use super::client::{Client, Said, shell};
-use super::{with, with_limits};
+use super::{Stopped, with, with_limits};
 
 /// Waits until nothing is listed any more; who is in the end is told.
 async fn until_none_runs(client: &Client) {
@@ -200,6 +200,22 @@ fn the_time_of_a_call_is_the_time_of_the_process_it_starts() {
         assert_eq!(heard.outcome.unwrap().unwrap_err().code, Code::DeadlineExceeded);
         let list = client.ask(routes::LIST, json!({})).await.unwrap();
         assert_eq!(list["processes"][0]["pid"], pid, "it runs on");
+    });
+}
+
+#[test]
+fn starts_that_wait_for_a_busy_agent_are_all_begun() {
+    with(Strict, async |client| {
+        // Each is more than is read at a time, and less than goes at once.
+        let long = "x".repeat(20_000);
+        let request = json!({"process": {"cmd": "true", "args": [long, long]}, "stdin": false});
+        let stopped = Stopped::agent(&client);
+        let streams: Vec<_> = (0..16).map(|_| client.start(request.clone())).collect();
+        client.until_passed_on().await;
+        drop(stopped);
+        for stream in streams {
+            assert_eq!(stream.all().await.exit_code(), 0);
+        }
     });
 }
 

@@ -12,7 +12,8 @@ use sandkeep_protocol::routes::process as routes;
 use serde_json::{Value, json};
 
 use super::client::{Client, Said, shell};
-use super::{Stopped, with, with_limits};
+use super::{Stopped, eventually, with, with_limits};
+use crate::driver::Sandbox as _;
 
 /// Waits until nothing is listed any more; who is in the end is told.
 async fn until_none_runs(client: &Client) {
@@ -200,6 +201,33 @@ fn the_time_of_a_call_is_the_time_of_the_process_it_starts() {
         assert_eq!(heard.outcome.unwrap().unwrap_err().code, Code::DeadlineExceeded);
         let list = client.ask(routes::LIST, json!({})).await.unwrap();
         assert_eq!(list["processes"][0]["pid"], pid, "it runs on");
+    });
+}
+
+#[test]
+fn a_start_that_is_given_up_at_once_takes_no_room_for_good() {
+    with(Strict, async |client| {
+        let agent = client.sandbox().facts().agent_pid;
+        let held = || std::fs::read_dir(format!("/proc/{agent}/fd")).unwrap().count();
+        // As many as are kept for what comes next.
+        client.shell("true").all().await;
+        let before = held();
+        // Longer than what goes at once, so that the client is gone while its end is still on the way.
+        let long = "x".repeat(100_000);
+        let request = json!({"process": {"cmd": "true", "args": [long, long, long, long]}, "stdin": false});
+        let stopped = Stopped::agent(&client);
+        for _ in 0..20 {
+            let gone = client.start(request.clone());
+            // A window of it at a time, and once more for its end.
+            for _ in 0..8 {
+                client.until_passed_on().await;
+            }
+            drop(gone);
+        }
+        client.until_passed_on().await;
+        drop(stopped);
+        until_none_runs(&client).await;
+        eventually(|| held() == before).await;
     });
 }
 

@@ -248,6 +248,20 @@ fn starts_that_wait_for_a_busy_agent_are_all_begun() {
 }
 
 #[test]
+fn input_that_nobody_reads_waits_no_longer_than_its_call() {
+    with(Strict, async |client| {
+        let mut stream = client.start(json!({"process": {"cmd": "sleep", "args": ["600"]}}));
+        let pid = stream.pid().await;
+        let piece = sandkeep_core::base64::encode(&vec![b'x'; 1_000_000]);
+        let input = json!({"process": {"pid": pid}, "input": {"stdin": piece}});
+        client.ask(routes::SEND_INPUT, input.clone()).await.unwrap();
+        let short = client.with("connect-timeout-ms", "100");
+        let error = short.ask(routes::SEND_INPUT, input).await.unwrap_err();
+        assert_eq!(error.code, Code::DeadlineExceeded, "{error}");
+    });
+}
+
+#[test]
 fn signals_end_it_and_all_it_started() {
     with(Strict, async |client| {
         for (signal, status) in

@@ -1,7 +1,7 @@
 //! Readers that are late, early, slow, killed, or come back.
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::both;
 use super::client::{Client, Events, Told};
@@ -111,5 +111,78 @@ async fn the_feed_goes_on_as_it_grows() {
     assert_eq!(again.next().await.unwrap(), ended);
     let page = client.get(&format!("/events?kind=execution&after={}&limit=1", queued.id)).await;
     assert_eq!(page["items"][0], ended.json());
+    client.stop().await;
+}
+
+/// The payloads of a WebSocket's text messages, and the code of its close.
+async fn messages(stream: &mut tokio::net::TcpStream) -> (Vec<serde_json::Value>, u16) {
+    let mut texts = Vec::new();
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = match head[1] {
+            126 => usize::from(stream.read_u16().await.unwrap()),
+            127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.unwrap();
+        match head[0] {
+            0x81 => texts.push(serde_json::from_slice(&payload).unwrap()),
+            0x88 => return (texts, u16::from_be_bytes([payload[0], payload[1]])),
+            0x89 => {}
+            other => panic!("a frame of {other:#x}"),
+        }
+    }
+}
+
+/// Asks for a stream as a WebSocket.
+async fn socket(client: &Client, path: &str) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(client.bed.address).await.unwrap();
+    let head = format!(
+        "GET /api/v1{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        client.key
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+    // The answer to RFC 6455's own example.
+    assert!(answer.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_tells_the_same() {
+    let client = Client::sqlite(&[("drain_timeout", "1s")]).await;
+    let sandbox = client.sandbox().await;
+    let execution = client.begin(&sandbox, "echo a; while ! [ -e go ]; do sleep 0.01; done; echo b").await;
+    let path = format!("{execution}/stream");
+    // One that leaves holds nothing.
+    drop(socket(&client, &path).await);
+    let mut open = socket(&client, &path).await;
+    client.begin(&sandbox, "touch go").await;
+    let (told, code) = messages(&mut open).await;
+    let told: Vec<_> =
+        told.iter().map(|one| (one["event"].clone(), one["id"].clone(), one["data"].clone())).collect();
+    let events = Events::open(&client, &path, None).await.rest().await.0;
+    let output: String = told.iter().filter_map(|(_, _, data)| data["data"].as_str()).collect();
+    assert_eq!((output.as_str(), code), ("a\nb\n", 1000));
+    let (event, id, data) = told.last().unwrap();
+    let last = events.last().unwrap();
+    assert_eq!((event, id, data), (&last.name.as_str().into(), &last.id.as_str().into(), &last.json()));
+    // One that is open when the server stops is told so.
+    let waits = client.begin(&sandbox, "exec sleep 1000").await;
+    let mut open = socket(&client, &format!("{waits}/stream")).await;
+    client.ask("DELETE", &waits, &[], "").await;
+    assert_eq!(messages(&mut open).await.1, 1000);
+    let waits = client.begin(&sandbox, "echo here; exec sleep 1000").await;
+    let mut open = socket(&client, &format!("{waits}/stream")).await;
+    client.bed.stop.cancel();
+    assert_eq!(messages(&mut open).await.1, 1001);
     client.stop().await;
 }

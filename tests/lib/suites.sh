@@ -7,7 +7,7 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash packages readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash contract packages readme v2)
 QUICK=(compile unit)
 SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
 
@@ -78,6 +78,9 @@ suite_correctness() {
     return "$failed"
 }
 suite_crash() { target_as_personas crash root user; }
+
+# The running server against its OpenAPI document.
+suite_contract() { "$ROOT/tests/contract/run" "$SANDKEEP"; }
 
 # apt, dpkg, pip and npm in profile `dev`, for every persona; what is installed is made on the spot.
 suite_packages() {

@@ -16,7 +16,7 @@ pub struct Timestamp(u64);
 const MAX_MS: u64 = 253_402_300_799_999;
 const DAY_MS: u64 = 86_400_000;
 
-const EXPECTED: &str = "RFC 3339 in UTC with milliseconds, like 2026-01-31T08:00:00.000Z";
+const EXPECTED: &str = "RFC 3339 in UTC, like 2026-01-31T08:00:00.000Z or 2026-01-31T08:00:00Z";
 
 impl Timestamp {
     /// `unix_ms` milliseconds after 1970 began; later than the year 9999 stays at its last millisecond.
@@ -47,19 +47,33 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = Problem;
 
-    /// Reads exactly the form that `Display` writes.
+    /// Reads the form that `Display` writes, also with another number of digits behind the second, up to nine or none. What is
+    /// less than a millisecond is cut off.
     ///
     /// # Errors
     /// `invalid_value`.
     fn from_str(text: &str) -> Result<Self, Problem> {
-        let at = parse(text).map(Timestamp::from_unix_ms);
+        let whole = with_ms(text);
+        let at = whole.as_deref().and_then(parse).map(Timestamp::from_unix_ms);
         // Reading is generous about days past the end of a month; writing it again is not.
-        at.filter(|at| at.to_string() == text)
+        at.filter(|at| Some(at.to_string()) == whole)
             .ok_or_else(|| Problem::refused(ErrorCode::InvalidValue, text, "is not a time", EXPECTED))
     }
 }
 
 serde_as_text!(Timestamp);
+
+/// The same time with three digits behind the second.
+fn with_ms(text: &str) -> Option<String> {
+    let text = text.strip_suffix('Z')?;
+    let (second, fraction) = match text.split_once('.') {
+        Some((_, "")) => return None,
+        Some((second, fraction)) => (second, fraction),
+        None => (text, ""),
+    };
+    let fits = fraction.len() <= 9 && fraction.bytes().all(|digit| digit.is_ascii_digit());
+    fits.then(|| format!("{second}.{fraction:0<3.3}Z"))
+}
 
 fn parse(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| -> Option<u64> { text.get(from..to)?.parse().ok() };
@@ -119,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_others_write() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().unix_ms();
+        assert_eq!(at("2000-02-29T00:00:00Z"), 951_782_400_000);
+        assert_eq!(at("2000-02-29T00:00:00.5Z"), 951_782_400_500);
+        assert_eq!(at("2000-02-29T00:00:00.123456789Z"), 951_782_400_123);
+    }
+
+    #[test]
     fn refuses_other_forms() {
         let texts = [
             "",
@@ -129,7 +151,10 @@ mod tests {
             "2024-01-01T24:00:00.000Z",
             "2024-01-01T00:00:60.000Z",
             "2024-01-01 00:00:00.000Z",
-            "2024-01-01T00:00:00Z",
+            "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00.0000000000Z",
+            "2024-01-01T00:00:00.1xZ",
+            "2024-01-01T00:00Z",
             "2024-01-01T00:00:00.000+00:00",
             "1969-12-31T23:59:59.999Z",
             "2024-01-01T00:00:00.000Zx",

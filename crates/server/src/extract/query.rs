@@ -19,7 +19,16 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         read.map(|axum::extract::Query(value)| Query(value)).map_err(|error| {
             let text = error.body_text();
             let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            Problem::new(ErrorCode::InvalidQuery, text).expecting("the parameters that /docs lists").into()
+            refused(text).into()
         })
     }
+}
+
+/// A value of `core` says its own code, value and what would be right behind the parameter's name, and the reader has made one
+/// text of it.
+fn refused(text: &str) -> Problem {
+    let told = text.split_once(": ").and_then(|(name, rest)| Some(Problem::of_text(rest)?.within(name)));
+    told.unwrap_or_else(|| {
+        Problem::new(ErrorCode::InvalidQuery, text).expecting("the parameters that /docs lists")
+    })
 }

@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     ),
     security(("bearer" = []), ("key" = [])),
     responses(
-        (status = 200, content((Events = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((Events = "application/json"), (serde_json::Value = "text/event-stream"))),
         (status = "4XX", body = Document, content_type = "application/problem+json"),
         (status = "5XX", body = Document, content_type = "application/problem+json"),
     )

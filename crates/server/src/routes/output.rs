@@ -38,7 +38,7 @@ const COMPLETE: HeaderName = HeaderName::from_static("sandkeep-output-complete")
     get,
     path = "/executions/{id}/output",
     tag = "executions",
-    params(("id" = String, Path), ReadOutput),
+    params(("id" = String, Path, pattern = "^ex[0-9a-v]{26}$"), ReadOutput),
     security(("bearer" = []), ("key" = [])),
     responses(
         (
@@ -102,13 +102,13 @@ async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
     path = "/executions/{id}/stream",
     tag = "executions",
     params(
-        ("id" = String, Path),
+        ("id" = String, Path, pattern = "^ex[0-9a-v]{26}$"),
         ReadOutput,
         ("Last-Event-ID" = Option<String>, Header, description = "The last id that was seen; instead of `after`."),
     ),
     security(("bearer" = []), ("key" = [])),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 200, body = serde_json::Value, content_type = "text/event-stream"),
         (status = 101, description = "It goes on as a WebSocket."),
         (status = 204, description = "The end was seen."),
         (status = "4XX", body = Document, content_type = "application/problem+json"),

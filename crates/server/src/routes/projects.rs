@@ -54,7 +54,7 @@ async fn list(
     post,
     path = "/projects",
     tag = "projects",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body make one project.")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The same key and body make one project.")),
     request_body = NameProject,
     security(("bearer" = []), ("key" = [])),
     responses(
@@ -83,7 +83,7 @@ async fn create(
     get,
     path = "/projects/{id}",
     tag = "projects",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^pr[0-9a-v]{26}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Project),
@@ -99,7 +99,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<ProjectId>) -> A
     patch,
     path = "/projects/{id}",
     tag = "projects",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^pr[0-9a-v]{26}$")),
     request_body = NameProject,
     security(("bearer" = []), ("key" = [])),
     responses(

@@ -35,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     tag = "sandboxes",
     params(
         WaitSandbox,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body make one sandbox."),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The same key and body make one sandbox."),
     ),
     request_body = CreateSandbox,
     security(("bearer" = []), ("key" = [])),
@@ -121,7 +121,7 @@ async fn list(
     get,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Sandbox),
@@ -138,7 +138,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<SandboxId>) -> A
     patch,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
     request_body = UpdateSandbox,
     security(("bearer" = []), ("key" = [])),
     responses(
@@ -168,7 +168,7 @@ async fn update(
     delete,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Sandbox, description = "It had ended already."),

@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     post,
     path = "/tokens",
     tag = "tokens",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body make one token.")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The same key and body make one token.")),
     request_body = CreateToken,
     security(("bearer" = []), ("key" = [])),
     responses(
@@ -93,7 +93,7 @@ async fn list(
     delete,
     path = "/tokens/{id}",
     tag = "tokens",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, pattern = "^tk[0-9a-v]{26}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 204, description = "It is good for nothing any more."),

@@ -63,6 +63,13 @@ async fn what_cannot_be_is_refused_with_its_value() {
     for path in [nowhere.to_owned(), format!("{nowhere}/output"), format!("{nowhere}/stream")] {
         client.ask("GET", &path, &[], "").await.problem(404, "not_found");
     }
+    let reply = client.ask("GET", "/sandboxes?created_after=yesterday", &[], "").await;
+    let document = reply.problem(400, "invalid_value");
+    assert_eq!(
+        (&document["value"], document["expected"].is_string()),
+        (&"yesterday".into(), true),
+        "{document}"
+    );
     let execution = client.begin(&sandbox, "true").await;
     let last = [("Last-Event-ID", "x")];
     client.ask("GET", &format!("{execution}/stream"), &last, "").await.problem(400, "invalid_query");

@@ -9,7 +9,7 @@ set -euo pipefail
 
 SUITES=(compile unit unit-user unit-nosub escape correctness crash packages readme v2)
 QUICK=(compile unit)
-SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
+SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
 
 # Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
 SUITE_TARGETS=(correctness crash)
@@ -118,6 +118,12 @@ suite_soak-escape() {
 suite_soak-fuzz() {
     if [ ! -x "$ROOT/fuzz/run" ]; then say "SKIPPED fuzz: fuzz/run does not exist"; return 0; fi
     "$ROOT/fuzz/run"
+}
+
+# `./dev up` where nothing of what it needs is there.
+suite_soak-fresh() {
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    (need fresh) && "$ROOT/tests/fresh/run" "$ROOT"
 }
 
 # The full cargo-deny: building it takes minutes, so it is not part of `lint`, which checks the same lists offline.

@@ -9,11 +9,13 @@ mod admit;
 mod attach;
 pub(crate) mod boot;
 mod deliver;
+mod disk;
 mod domain;
 mod door;
 mod execution;
 mod hear;
 mod keep;
+mod layer;
 mod proxy;
 mod serve;
 mod slot;
@@ -32,6 +34,7 @@ use crate::calls::Incoming;
 use crate::clock;
 use crate::link::{Broken, Link};
 use boot::Sandbox;
+use disk::DiskWatch;
 use domain::Domain;
 use door::Door;
 use execution::{Execution, Killed};
@@ -76,6 +79,7 @@ struct Ready {
     door: bool,
     agent: PollFlags,
     agent_ended: bool,
+    disk_measured: bool,
 }
 
 impl Supervisor {
@@ -129,6 +133,9 @@ impl Supervisor {
         if ready.agent_ended {
             self.sandbox_died();
         }
+        if ready.disk_measured {
+            self.disk_measured();
+        }
         if let Err(broken) = self.hear_connection(ready.server) {
             self.server_left(broken)?;
         }
@@ -166,6 +173,8 @@ impl Supervisor {
         if let Some(sandbox) = &self.sandbox {
             fds.push(PollFd::from_borrowed_fd(sandbox.link.fd(), sandbox.link.interest()));
             fds.push(PollFd::new(&sandbox.agent.pidfd, PollFlags::IN));
+            let walk = sandbox.disk_watch.as_ref().and_then(DiskWatch::pipe);
+            fds.extend(walk.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
         let timeout = self.next_moment_us().map(clock::until);
         match poll(&mut fds, timeout.as_ref()) {
@@ -173,13 +182,18 @@ impl Supervisor {
             Err(errno) => return Err(Broken::Socket(errno)),
         }
         let at = |n: usize| fds.get(n).map_or(PollFlags::empty(), PollFd::revents);
-        let door = (1..agent).any(|n| !at(n).is_empty());
-        Ok(Ready { server: at(0), door, agent: at(agent), agent_ended: !at(agent + 1).is_empty() })
+        Ok(Ready {
+            server: at(0),
+            door: (1..agent).any(|n| !at(n).is_empty()),
+            agent: at(agent),
+            agent_ended: !at(agent + 1).is_empty(),
+            disk_measured: !at(agent + 2).is_empty(),
+        })
     }
 
     fn next_moment_us(&self) -> Option<u64> {
         let moments = self.executions.values().filter_map(Execution::next_moment_us);
-        moments.chain(self.next_look()).chain(self.orphaned_at_us()).min()
+        moments.chain(self.next_look()).chain(self.next_walk()).chain(self.orphaned_at_us()).min()
     }
 
     fn flush_agent(&mut self) {

@@ -11,6 +11,8 @@ use crate::host;
 use crate::images::StoreArgs;
 use crate::out::{self, Stop};
 use crate::run::{self, LimitArgs};
+use crate::serve::{self, FileArg};
+use sandkeep_server::Config;
 
 /// Show settings.
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,8 @@ enum Action {
     Show(ShowArgs),
 }
 
-/// Show what `sandkeep run` would use with the same options: value, where it comes from, and what it is.
+/// Show what `sandkeep run` would use with the same options, and `sandkeep serve` with the same file and variables:
+/// value, where it comes from, and what it is.
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
     #[command(flatten)]
@@ -37,6 +40,9 @@ struct ShowArgs {
     /// Our own directory on this host.
     #[arg(long, value_name = "DIR", env = "SANDKEEP_STATE_DIR", hide = true)]
     state_dir: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    server: FileArg,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -68,7 +74,17 @@ pub(crate) fn execute(args: &Args) -> Result<u8, Stop> {
     let matches = crate::Cli::command().get_matches();
     let matches = matches.subcommand().and_then(|(_, config)| config.subcommand()).map(|(_, show)| show);
     let (limits, _) = run::request::limits(&show.limits.request(), host::processors())?;
-    let rows = rows(show, &limits, |argument| matches.map_or("default", |matches| source(matches, argument)));
+    let mut rows =
+        rows(show, &limits, |argument| matches.map_or("default", |matches| source(matches, argument)));
+    let values = serve::values(&show.server, Vec::new())?;
+    // What does not go together is refused here too.
+    Config::of(&values)?;
+    rows.extend(values.shown().map(|(setting, value, origin)| Row {
+        key: setting.key,
+        value: value.to_owned(),
+        source: origin.as_str(),
+        what: setting.what,
+    }));
     if show.json {
         out::json(&rows)?;
         return Ok(0);

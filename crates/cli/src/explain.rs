@@ -1,6 +1,7 @@
 //! `sandkeep explain`: the page of an error code.
 
 use sandkeep_core::code::{self, ErrorCode, Problem};
+use sandkeep_core::nearest::nearest;
 
 use crate::out::{self, Stop};
 
@@ -34,40 +35,14 @@ fn list() -> Result<(), Stop> {
 }
 
 fn unknown(text: &str) -> Problem {
-    let nearest = ErrorCode::all().min_by_key(|code| distance(text, code.as_str()));
-    let nearest = nearest.filter(|code| distance(text, code.as_str()) <= code.as_str().len() / 2);
-    let expected =
-        nearest.map_or_else(|| "a code that `sandkeep explain` lists".to_owned(), |code| code.to_string());
-    Problem::refused(ErrorCode::UnknownCode, text, "is not an error code", &expected)
-}
-
-/// Edits that make one text of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = corner + usize::from(from != *to);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    let nearest = nearest(text, ErrorCode::all().map(ErrorCode::as_str));
+    let expected = nearest.unwrap_or("a code that `sandkeep explain` lists");
+    Problem::refused(ErrorCode::UnknownCode, text, "is not an error code", expected)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        for (a, b, edits) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("abc", "abc", 0)] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-            assert_eq!(distance(b, a), edits, "{b} {a}");
-        }
-    }
 
     #[test]
     fn the_nearest_code_is_offered() {

@@ -19,6 +19,7 @@ mod images;
 mod out;
 mod refusal;
 mod run;
+mod serve;
 mod version;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ Try it:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Serve(serve::Args),
     Doctor(doctor::Args),
     Image(image::Args),
     Config(config::Args),
@@ -64,7 +66,7 @@ impl Command {
             Command::Attack(args) => args.json,
             Command::Bench(args) => args.wants_json(),
             Command::Version(args) => args.json,
-            Command::Explain(_) | Command::Completions(_) => false,
+            Command::Serve(_) | Command::Explain(_) | Command::Completions(_) => false,
         }
     }
 
@@ -72,6 +74,7 @@ impl Command {
     async fn execute(self) -> Result<u8, Stop> {
         match self {
             Command::Run(args) => run::execute(*args).await,
+            Command::Serve(args) => serve::execute(&args).await,
             Command::Attack(args) => attack::execute(&args).await,
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,
@@ -95,9 +98,14 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// One thread: the work is done by supervisors, and what is left for us is waiting.
+/// One thread: the work is done by supervisors, and what is left for us is waiting. A server has as many as processors.
 fn perform(command: Command) -> Result<u8, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut builder = if matches!(command, Command::Serve(_)) {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|error| host::failed("the async runtime cannot be started", &error))?;
     let outcome = runtime.block_on(command.execute());
     // A thread that still reads our standard input is not waited for.

@@ -34,11 +34,11 @@ impl Bells {
     ///
     /// # Errors
     /// Those of `ask`.
-    pub async fn until<T, E>(
+    pub async fn until<T, E, F: Future<Output = Result<Option<T>, E>>>(
         &self,
         id: &str,
         within: Duration,
-        ask: impl AsyncFn() -> Result<Option<T>, E>,
+        ask: impl Fn() -> F,
     ) -> Result<Option<T>, E> {
         let waiter = Waiter::new(self, id);
         let asking = async {
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn a_ring_between_looking_and_waiting_is_heard() {
         let (bells, there) = (Bells::default(), Arc::new(AtomicBool::new(false)));
-        let answer = bells.until("x", Duration::from_secs(60), async || {
+        let answer = bells.until("x", Duration::from_secs(60), || async {
             let seen = there.load(Ordering::Relaxed);
             if !seen {
                 // Written and rung for while the row was being looked at.
@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn time_runs_out_without_an_answer() {
         let bells = Bells::default();
-        let answer = bells.until("x", Duration::from_millis(5), async || Ok::<Option<()>, ()>(None));
+        let answer = bells.until("x", Duration::from_millis(5), || async { Ok::<Option<()>, ()>(None) });
         assert_eq!(answer.await, Ok(None));
         assert!(bells.lock().is_empty());
     }

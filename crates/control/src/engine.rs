@@ -8,6 +8,8 @@ mod executions;
 mod follow;
 mod sandboxes;
 
+pub(crate) use sandboxes::Failure;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +25,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::ends::Bells;
 use crate::fault;
-use crate::ids;
 use crate::output::Outputs;
+use crate::seal::Sealer;
 
 /// What an engine works with.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Whom to tell what has changed.
     pub bells: Bells,
+    /// Opens what was sealed when it was accepted.
+    pub sealer: Sealer,
 }
 
 /// A server that was not heard of for this long may be taken over.
@@ -49,6 +53,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PERIOD: Duration = Duration::from_secs(5);
 /// Rows that are looked at in one pass; a full pass is followed by another.
 const PASS_MOST: u32 = 64;
+/// While stopping: how soon what came late is looked for.
+const STOP_AGAIN: Duration = Duration::from_millis(50);
 
 /// A running engine. Clones are the same.
 #[derive(Debug, Clone)]
@@ -73,32 +79,10 @@ pub(crate) struct Held {
 }
 
 impl Engine {
-    /// Enters the books as a server and starts the loops. Whoever holds a data directory is `alone` and voids all earlier
-    /// sessions at once.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn start(parts: Parts, version: &str, alone: bool) -> sandkeep_store::Result<Self> {
-        let now_us = parts.clock.now_us();
-        let server = servers::Server {
-            id: ids::fresh(&parts.clock),
-            version: version.to_owned(),
-            host: read_line("/proc/sys/kernel/hostname"),
-            boot_id: read_line("/proc/sys/kernel/random/boot_id"),
-            started_us: now_us,
-            seen_us: now_us,
-        };
-        let server_id = server.id;
-        let enter = parts.store.write(Durability::Durable, (server, alone), |tx, input| {
-            Box::pin(async move {
-                servers::enter(tx, &input.0).await?;
-                if input.1 {
-                    servers::void_others(tx, input.0.id).await?;
-                }
-                Ok(())
-            })
-        });
-        enter.await?;
+    /// Starts the loops, in the name of a server that has entered the books
+    /// ([`Session::open`](crate::session::Session::open)).
+    #[must_use]
+    pub fn start(parts: Parts, server_id: ServerId) -> Self {
         let engine = Self {
             parts,
             server_id,
@@ -113,23 +97,25 @@ impl Engine {
         engine
             .tasks
             .spawn(engine.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
-        Ok(engine)
+        engine
     }
 
-    /// Stops taking things up, ends what this server holds, and leaves the books; returns when that is done.
-    pub async fn stop(&self) {
+    /// Stops taking things up, gives what runs until `patience` is over to end, then ends what this server holds. Returns
+    /// when all of that is written down. What did not end by itself is `lost`.
+    pub async fn stop(&self, patience: Duration) {
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        let sandboxes: Vec<Held> = lock(&self.held).drain().map(|(_, held)| held).collect();
-        for held in sandboxes {
-            held.sandbox.stop().await;
+        let _late = tokio::time::timeout(patience, self.tasks.wait()).await;
+        loop {
+            // One that was being made may come now.
+            let held: Vec<Held> = lock(&self.held).drain().map(|(_, held)| held).collect();
+            futures_util::future::join_all(held.iter().map(|held| held.sandbox.stop())).await;
+            if tokio::time::timeout(STOP_AGAIN, self.tasks.wait()).await.is_ok()
+                && lock(&self.held).is_empty()
+            {
+                return;
+            }
         }
-        let left = self
-            .parts
-            .store
-            .write(Durability::Durable, self.server_id, |tx, id| Box::pin(servers::leave(tx, *id)));
-        self.told("leave the books", left.await);
     }
 
     /// Passes of one loop, until the engine stops.
@@ -218,8 +204,4 @@ impl<K: Copy + Eq + Hash> Drop for Taken<K> {
 /// A lock that a panic elsewhere does not take away: what it guards is changed in one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read_line(path: &str) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }

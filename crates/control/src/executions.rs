@@ -1,27 +1,31 @@
 //! Executions as a caller sees them: accepted, looked at, waited for, cancelled, read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
-use sandkeep_core::execution::{ExecutionResult, ExecutionState};
+use sandkeep_core::execution::{ExecutionResult, ExecutionState, Kind};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
 use sandkeep_core::time::Timestamp;
 use sandkeep_store::executions::{self, Accepted, Before, Finished, Live};
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::{Connection, Durability, Store, Tx, audit, events};
+use sandkeep_store::{Connection, Durability, Store, Tx, audit, events, sandboxes};
 use serde_json::json;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;
 use crate::ends::Bells;
+use crate::engine::Parts;
 use crate::fault::{self, problem};
 use crate::idempotency::{self, Idempotent};
 use crate::ids::fresh;
-use crate::output::{Outputs, Tail};
-use crate::request::ExecutionRequest;
-use crate::sandboxes::{self as boxes, Known, NewSandbox};
+use crate::list::{Listed, Look};
+use crate::output::{Outputs, Piece, Tail};
+use crate::request::{ExecutionRequest, NewExecution};
+use crate::sandboxes::{self as boxes, NewSandbox};
+use crate::seal::Sealer;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -30,6 +34,7 @@ pub struct Executions {
     outputs: Outputs,
     clock: Clock,
     bells: Bells,
+    sealer: Sealer,
 }
 
 /// An execution as its rows say.
@@ -45,13 +50,22 @@ impl Found {
             Self::Finished(finished) => finished.project_id,
         }
     }
+
+    /// What lists are ordered by.
+    fn key(&self) -> (i64, ExecutionId) {
+        match self {
+            Self::Live(live) => (live.created_us, live.id),
+            Self::Finished(finished) => (finished.created_us, finished.id),
+        }
+    }
 }
 
 impl Executions {
-    /// Over this store; `bells` ring for what the engine does.
+    /// Beside an engine with these parts.
     #[must_use]
-    pub fn new(store: Store, outputs: Outputs, clock: Clock, bells: Bells) -> Self {
-        Self { store, outputs, clock, bells }
+    pub fn new(parts: &Parts) -> Self {
+        let Parts { store, outputs, driver: _, clock, bells, sealer } = parts.clone();
+        Self { store, outputs, clock, bells, sealer }
     }
 
     /// Accepts something to run in a sandbox that is there, and answers at once.
@@ -62,7 +76,7 @@ impl Executions {
         &self,
         principal: &Principal,
         sandbox_id: SandboxId,
-        request: &ExecutionRequest,
+        new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
     ) -> Result<ExecutionResult, Problem> {
@@ -71,12 +85,9 @@ impl Executions {
         drop(reader);
         let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(known.project_id()))?;
-        request.check()?;
         let project_id = known.project_id();
-        if matches!(known, Known::Ended(_)) {
-            return Err(ended());
-        }
-        let accepted = self.accepted(project_id, sandbox_id, request)?;
+        let request = new.within(&known.spec()?.limits)?;
+        let accepted = self.accepted(project_id, sandbox_id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
         let id = accepted.id;
         let input = (accepted, note, repeat, self.clock.now_us());
@@ -85,6 +96,7 @@ impl Executions {
                 let id = accepted.id.to_string();
                 let found = idempotency::begin(tx, repeat.as_ref(), &id, *now_us).await?;
                 if found == Earlier::First {
+                    sandboxes::enter(tx, accepted.sandbox_id, *now_us).await?;
                     accept(tx, accepted, *now_us).await?;
                     audit::add(tx, note).await?;
                 }
@@ -93,6 +105,18 @@ impl Executions {
         });
         let found = write.await.map_err(|error| problem(&error))?;
         self.made(principal, id, found).await
+    }
+
+    /// Whose a sandbox is, for whoever may run something in it.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; the store's.
+    pub async fn project_of(&self, principal: &Principal, id: SandboxId) -> Result<ProjectId, Problem> {
+        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
+        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
+        let project_id = known.ok_or_else(|| Problem::from(Denied::Hidden))?.project_id();
+        authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
+        Ok(project_id)
     }
 
     /// Accepts something to run in a sandbox that is made for it alone and goes with its end.
@@ -104,16 +128,16 @@ impl Executions {
         principal: &Principal,
         project_id: ProjectId,
         sandbox: NewSandbox,
-        request: &ExecutionRequest,
+        new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
     ) -> Result<ExecutionResult, Problem> {
         authorize(principal, Action::SandboxCreate, Resource::Project(project_id))?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
-        request.check()?;
-        let (name, spec) = sandbox.spec(true)?;
-        let place = boxes::accepted(&self.clock, project_id, name, &spec)?;
-        let accepted = self.accepted(project_id, place.id, request)?;
+        let place = boxes::accepted(&self.clock, &self.sealer, project_id, sandbox, true)?;
+        let request = new.within(&place.1.limits)?;
+        let place = place.0;
+        let accepted = self.accepted(project_id, place.id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
         let id = accepted.id;
         let input = (place, accepted, note, repeat, self.clock.now_us());
@@ -159,7 +183,7 @@ impl Executions {
         within: Duration,
     ) -> Result<ExecutionResult, Problem> {
         let name = id.to_string();
-        let ended = self.bells.until(&name, within, async || {
+        let ended = self.bells.until(&name, within, || async {
             let found = self.find(principal, id, Action::ExecutionRead).await?;
             Ok::<_, Problem>(matches!(found, Found::Finished(_)).then_some(()))
         });
@@ -167,7 +191,8 @@ impl Executions {
         self.get(principal, id).await
     }
 
-    /// Those of a sandbox: what has no end first, then the ended, newest first. Without their output.
+    /// Those of a sandbox, newest first, without their output; all or those in one state. At most [`SEEN_MOST`] are looked
+    /// at: [`Listed::more`] says whether there may be more.
     ///
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
@@ -175,26 +200,29 @@ impl Executions {
         &self,
         principal: &Principal,
         sandbox_id: SandboxId,
-        before: Option<&Before>,
+        status: Option<ExecutionState>,
+        before: Before,
         limit: u32,
-    ) -> Result<Vec<ExecutionResult>, Problem> {
+    ) -> Result<Listed<ExecutionResult>, Problem> {
         let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
         let known = boxes::known(&mut reader, sandbox_id).await.map_err(|error| problem(&error))?;
         let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
         authorize(principal, Action::ExecutionRead, Resource::Project(known.project_id()))?;
-        let mut all = Vec::new();
-        if before.is_none() {
-            let live = executions::live_of(&mut reader, sandbox_id, limit).await;
+        let mut look = Look::new(before, limit);
+        while let Some((before, most)) = look.next() {
+            // The live ones first: one that ends in between is then in both, and not in none.
+            let live = executions::live_of(&mut reader, sandbox_id, &before, most).await;
             let live = live.map_err(|error| problem(&error))?;
-            all.extend(live.into_iter().rev().map(|live| told(Found::Live(Box::new(live)))));
+            let ended = executions::finished_of(&mut reader, sandbox_id, &before, most).await;
+            let ended = ended.map_err(|error| problem(&error))?;
+            for found in merged(live, ended).into_iter().take(most as usize) {
+                let (created_us, id) = found.key();
+                let result = told(found)?;
+                let wanted = status.is_none_or(|status| status == result.status);
+                look.saw(created_us, id.to_string(), wanted.then_some(result));
+            }
         }
-        let room = limit.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
-        let nothing = Before::nothing();
-        let finished =
-            executions::finished_of(&mut reader, sandbox_id, before.unwrap_or(&nothing), room).await;
-        let finished = finished.map_err(|error| problem(&error))?;
-        all.extend(finished.into_iter().map(|finished| told(Found::Finished(Box::new(finished)))));
-        all.into_iter().collect()
+        Ok(look.listed())
     }
 
     /// Accepts a cancel and answers at once. One that has ended stays as it is.
@@ -222,13 +250,35 @@ impl Executions {
         self.get(principal, id).await
     }
 
-    /// Its output from `position` on, to its end or as it comes.
+    /// What is stored of its output from `position` on.
     ///
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
-    pub async fn tail(&self, principal: &Principal, id: ExecutionId, position: u64) -> Result<Tail, Problem> {
+    pub async fn output(
+        &self,
+        principal: &Principal,
+        id: ExecutionId,
+        position: u64,
+    ) -> Result<Stored, Problem> {
+        // Before the output is looked at: what an ended execution has is all there.
+        let ended = matches!(self.find(principal, id, Action::ExecutionRead).await?, Found::Finished(_));
+        let reach = self.outputs.reach(id).await.map_err(|error| unreadable(&error))?;
+        Ok(Stored { tail: self.outputs.stored_tail(id, position), reach: reach.max(position), ended })
+    }
+
+    /// Its output from `position` on as it comes, and then its end.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; the store's.
+    pub async fn follow(
+        &self,
+        principal: &Arc<Principal>,
+        id: ExecutionId,
+        position: u64,
+    ) -> Result<Follow, Problem> {
         self.find(principal, id, Action::ExecutionRead).await?;
-        Ok(self.outputs.tail(id, position))
+        let tail = self.outputs.tail(id, position);
+        Ok(Follow { of: self.clone(), principal: Arc::clone(principal), id, tail, end: None, over: false })
     }
 
     async fn made(
@@ -258,11 +308,10 @@ impl Executions {
         sandbox_id: SandboxId,
         request: &ExecutionRequest,
     ) -> Result<Accepted, Problem> {
-        let sealed = serde_json::to_vec(request).map_err(|error| {
-            Problem::new(ErrorCode::Internal, format!("a request cannot be written down: {error}"))
-        })?;
+        let id = fresh(&self.clock);
+        let sealed = request.seal(&self.sealer, project_id, id)?;
         Ok(Accepted {
-            id: fresh(&self.clock),
+            id,
             project_id,
             sandbox_id,
             kind: request.work.kind().as_str(),
@@ -281,6 +330,94 @@ impl Executions {
     ) -> audit::Entry {
         let (project_id, resource, detail) = (Some(project_id), id.to_string(), json!({}));
         entry(&self.clock, by, Change { action, project_id, resource, request_id, detail })
+    }
+}
+
+/// Stored output, up to where it was when it was asked for.
+#[derive(Debug)]
+pub struct Stored {
+    tail: Tail,
+    /// The first position after it.
+    pub reach: u64,
+    /// Whether nothing comes after it any more.
+    pub ended: bool,
+}
+
+impl Stored {
+    /// What comes next; `None` at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `store_unavailable`; the next call tries again.
+    pub async fn next(&mut self) -> Result<Option<Piece>, Problem> {
+        if self.tail.position() >= self.reach {
+            return Ok(None);
+        }
+        self.tail.next().await.map_err(|error| unreadable(&error))
+    }
+}
+
+/// Somebody who reads an execution to its end.
+#[derive(Debug)]
+pub struct Follow {
+    of: Executions,
+    principal: Arc<Principal>,
+    id: ExecutionId,
+    tail: Tail,
+    /// The end, once it was seen: what is stored then is all there is.
+    end: Option<Box<ExecutionResult>>,
+    over: bool,
+}
+
+/// What a reader is told.
+#[derive(Debug)]
+pub enum Told {
+    /// Output.
+    Piece(Piece),
+    /// It has ended, and all its output was told. Without the output.
+    End(Box<ExecutionResult>),
+}
+
+/// How soon a reader looks again though nobody rang.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Follow {
+    /// The position of what comes next.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.tail.position()
+    }
+
+    /// What comes next; `None` after the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `not_found`: it was deleted; the store's. The next call tries again.
+    pub async fn next(&mut self) -> Result<Option<Told>, Problem> {
+        while !self.over {
+            if let Some(piece) = self.tail.next().await.map_err(|error| unreadable(&error))? {
+                return Ok(Some(Told::Piece(piece)));
+            }
+            // Nothing more is stored, or nobody writes it here (yet).
+            if let Some(end) = self.end.take() {
+                self.over = true;
+                return Ok(Some(Told::End(end)));
+            }
+            self.end = self.wait().await?;
+            self.tail = self.of.outputs.tail(self.id, self.tail.position());
+        }
+        Ok(None)
+    }
+
+    /// Waits until it has ended, or there is somebody to read from. The end, if it is that.
+    async fn wait(&self) -> Result<Option<Box<ExecutionResult>>, Problem> {
+        let name = self.id.to_string();
+        let found = self.of.bells.until(&name, LOOK_AGAIN, || async {
+            match self.of.find(&self.principal, self.id, Action::ExecutionRead).await? {
+                found @ Found::Finished(_) => Ok(Some(Some(Box::new(told(found)?)))),
+                Found::Live(_) if self.of.outputs.is_open(self.id) => Ok(Some(None)),
+                Found::Live(_) => Ok::<_, Problem>(None),
+            }
+        });
+        Ok(found.await?.flatten())
     }
 }
 
@@ -305,34 +442,38 @@ async fn found(from: &mut Connection, id: ExecutionId) -> sandkeep_store::Result
     Ok(executions::finished(from, id).await?.map(|finished| Found::Finished(Box::new(finished))))
 }
 
+/// Live and ended ones, newest first, each once.
+fn merged(live: Vec<Live>, ended: Vec<Finished>) -> Vec<Found> {
+    let live = live.into_iter().map(|live| Found::Live(Box::new(live)));
+    let ended = ended.into_iter().map(|ended| Found::Finished(Box::new(ended)));
+    // Stable: of two that are the same, the ended one comes first and stays.
+    let mut all: Vec<Found> = ended.chain(live).collect();
+    all.sort_by_key(|found| std::cmp::Reverse(found.key()));
+    all.dedup_by_key(|found| found.key());
+    all
+}
+
 fn told(found: Found) -> Result<ExecutionResult, Problem> {
-    let unreadable = |error: serde_json::Error| {
-        Problem::new(ErrorCode::Internal, format!("a stored execution cannot be read: {error}"))
-    };
     match found {
-        Found::Finished(finished) => serde_json::from_str(&finished.result).map_err(unreadable),
-        Found::Live(live) => {
-            let request: ExecutionRequest = serde_json::from_slice(&live.request).map_err(unreadable)?;
-            let at = |us: i64| Timestamp::from_unix_ms((us / 1000).unsigned_abs());
-            let mut result = ExecutionResult::queued(
-                live.id,
-                live.sandbox_id,
-                request.work.kind(),
-                request.work.language(),
-                Enforcement::full(),
-                at(live.created_us),
-            );
-            let states = ExecutionState::ALL;
-            result.status =
-                states.into_iter().find(|state| state.as_str() == live.state).unwrap_or(result.status);
-            result.started_at = live.started_us.map(at);
-            Ok(result)
-        }
+        Found::Finished(finished) => serde_json::from_str(&finished.result).map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("a stored execution cannot be read: {error}"))
+        }),
+        Found::Live(live) => Ok(told_of_live(&live, Enforcement::full())),
     }
 }
 
-fn ended() -> Problem {
-    Problem::new(ErrorCode::SandboxEnded, "the sandbox has ended").expecting("a sandbox that runs")
+/// An execution without its end, as its row alone says.
+pub(crate) fn told_of_live(live: &Live, enforcement: Enforcement) -> ExecutionResult {
+    let at = |us: i64| Timestamp::from_unix_ms((us / 1000).unsigned_abs());
+    // What a newer release writes there is left alone, and shown as the nearest that this one knows.
+    let kind = live.kind.parse().unwrap_or(Kind::Command);
+    let language = live.language.as_deref().and_then(|text| text.parse().ok());
+    let mut result =
+        ExecutionResult::queued(live.id, live.sandbox_id, kind, language, enforcement, at(live.created_us));
+    let states = ExecutionState::ALL;
+    result.status = states.into_iter().find(|state| state.as_str() == live.state).unwrap_or(result.status);
+    result.started_at = live.started_us.map(at);
+    result
 }
 
 fn unreadable(error: &crate::output::Error) -> Problem {

@@ -9,6 +9,7 @@ pub fn problem(error: &Error) -> Problem {
     let (code, expected) = match error {
         Error::Overloaded { .. } => (ErrorCode::Overloaded, Some("the same request again in a moment")),
         Error::Taken { .. } => (ErrorCode::NameTaken, Some("another name")),
+        Error::Ended { .. } => (ErrorCode::SandboxEnded, Some("a sandbox that has not ended")),
         Error::SchemaNewer { .. } => {
             (ErrorCode::SchemaNewer, Some("the release that made it, or a newer one"))
         }

@@ -75,6 +75,27 @@ pub async fn begin(
     Ok(Begun { master_key: settled.key, made_master_key: settled.made, made_admin_key, project_id })
 }
 
+/// The administrator as whom everybody acts at a server that asks nobody for a key.
+///
+/// # Errors
+/// `internal`: there was no first start; the store's.
+pub async fn without_keys(store: &Store) -> Result<sandkeep_core::identity::Principal, Problem> {
+    let mut reader = store.reader().await.map_err(|error| problem(&error))?;
+    let id = settings::get(&mut reader, ADMIN_SETTING).await.map_err(|error| problem(&error))?;
+    let token = settings::get(&mut reader, TOKEN_SETTING).await.map_err(|error| problem(&error))?;
+    let none = || Problem::new(ErrorCode::Internal, "this installation has no administrator");
+    Ok(sandkeep_core::identity::Principal {
+        id: id.ok_or_else(none)?.parse()?,
+        admin: true,
+        roles: std::collections::BTreeMap::new(),
+        token_id: token.ok_or_else(none)?.parse()?,
+        bound: None,
+        at_most: Role::Owner,
+        scopes: sandkeep_core::identity::Scopes::All,
+        expires_us: None,
+    })
+}
+
 /// With SQLite it is there already, with PostgreSQL it holds the keys alone.
 fn make(directory: &Path) -> Result<(), Problem> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);

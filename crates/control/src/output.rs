@@ -210,6 +210,18 @@ impl Outputs {
         Tail::new(self.clone(), id, position, recent)
     }
 
+    /// Reads what is stored from `position` on, and ends there.
+    #[must_use]
+    pub fn stored_tail(&self, id: ExecutionId, position: u64) -> Tail {
+        Tail::new(self.clone(), id, position, None)
+    }
+
+    /// Whether output of `id` is written here now: [`tail`](Self::tail) waits for it.
+    #[must_use]
+    pub fn is_open(&self, id: ExecutionId) -> bool {
+        self.lock().contains_key(&id)
+    }
+
     /// Stored pieces that hold something at `position` or later.
     async fn stored(&self, id: ExecutionId, position: u64) -> Result<Vec<Part>> {
         let mut reader = self.store.reader().await?;

@@ -4,9 +4,11 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::id::ProjectId;
 use sandkeep_core::identity::{Action, Denied, Name, Principal, Resource, Role, authorize};
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::projects::{self, DEFAULT, Project};
+use sandkeep_store::projects::{self, DEFAULT};
 use sandkeep_store::{Connection, Durability, Error, Guarded, Store, Tx, audit, principals};
 use serde_json::json;
+
+pub use sandkeep_store::projects::Project;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use sandkeep_core::base64;
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
-use sandkeep_core::id::ExecutionId;
-use sandkeep_core::limits::{LimitKind, Limits};
+use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
+use sandkeep_core::limits::{LimitKind, Limits, LimitsRequest};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::driver::{ExecutionSpec, Stdin, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::seal::{Place, Sealer};
 
 /// How long a sandbox is to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,12 +36,85 @@ pub struct SandboxSpec {
     /// Which of these were asked for: a host that cannot hold one of them refuses the start.
     #[serde(default)]
     pub asked: Vec<LimitKind>,
-    /// Environment of everything that runs in it.
-    pub env: BTreeMap<String, String>,
+    /// Environment of everything that runs in it, sealed; none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_env: Option<Bytes>,
     /// What its owner says of it.
     pub labels: BTreeMap<String, String>,
     /// It was made for one execution and goes with its end.
     pub once: bool,
+}
+
+impl SandboxSpec {
+    /// Puts `env` in, sealed for the sandbox `id`.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub fn seal_env(
+        &mut self,
+        sealer: &Sealer,
+        project_id: ProjectId,
+        id: SandboxId,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), Problem> {
+        let id = id.to_string();
+        let place = Place { project_id, id: &id, version: 1 };
+        self.sealed_env = if env.is_empty() { None } else { Some(Bytes(sealer.seal_json(place, env)?)) };
+        Ok(())
+    }
+
+    /// The environment of the sandbox `id`.
+    ///
+    /// # Errors
+    /// `seal_broken`.
+    pub fn env(
+        &self,
+        sealer: &Sealer,
+        project_id: ProjectId,
+        id: SandboxId,
+    ) -> Result<BTreeMap<String, String>, Problem> {
+        let id = id.to_string();
+        let place = Place { project_id, id: &id, version: 1 };
+        self.sealed_env.as_ref().map_or(Ok(BTreeMap::new()), |sealed| sealer.open_json(place, &sealed.0))
+    }
+}
+
+/// An execution that is asked for.
+#[derive(Debug, Clone)]
+pub struct NewExecution {
+    /// What to run.
+    pub work: Work,
+    /// On top of the sandbox's environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; `/workspace` without.
+    pub cwd: Option<String>,
+    /// Standard input.
+    pub stdin: Vec<u8>,
+    /// Wall time; the sandbox's without.
+    pub timeout: Option<Span>,
+}
+
+impl NewExecution {
+    /// What it comes to in a sandbox with these limits, checked.
+    ///
+    /// # Errors
+    /// As [`ExecutionRequest::check`].
+    pub fn within(self, limits: &Limits) -> Result<ExecutionRequest, Problem> {
+        let asked = LimitsRequest { timeout: self.timeout, ..LimitsRequest::default() };
+        let (limits, _) = asked.resolve(limits)?;
+        let request = ExecutionRequest {
+            artifacts: self.work.kind().collects_artifacts(),
+            work: self.work.into(),
+            env: self.env,
+            cwd: self.cwd,
+            as_root: false,
+            stdin: Some(Bytes(self.stdin)).filter(|stdin| !stdin.0.is_empty()),
+            merge_stderr: false,
+            limits,
+        };
+        request.check()?;
+        Ok(request)
+    }
 }
 
 /// An execution as it was accepted.
@@ -193,6 +269,27 @@ impl ExecutionRequest {
             )),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// As it is kept until it runs: code, input and environment may hold secrets.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub fn seal(&self, sealer: &Sealer, project_id: ProjectId, id: ExecutionId) -> Result<Vec<u8>, Problem> {
+        sealer.seal_json(Place { project_id, id: &id.to_string(), version: 1 }, self)
+    }
+
+    /// Reads [`seal`](Self::seal).
+    ///
+    /// # Errors
+    /// `seal_broken`.
+    pub fn open(
+        sealer: &Sealer,
+        project_id: ProjectId,
+        id: ExecutionId,
+        bytes: &[u8],
+    ) -> Result<Self, Problem> {
+        sealer.open_json(Place { project_id, id: &id.to_string(), version: 1 }, bytes)
     }
 
     /// What the driver is told, under the token of a claim, in a sandbox with `env`.

@@ -14,7 +14,9 @@ use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::id::ProjectId;
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret as _, SecretSlice};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::ids::random;
@@ -142,6 +144,27 @@ impl Sealer {
         let data_key = Zeroizing::new(data_key);
         let data_key = data_key.as_slice().try_into().map_err(|_| broken("its key has another length"))?;
         decrypt(&cipher(data_key), &sealed.nonce, &sealed.ciphertext, &place.bytes(VALUE)).map(Into::into)
+    }
+
+    /// Seals what `value` is as JSON, in one piece.
+    ///
+    /// # Errors
+    /// `internal`: it has no JSON form.
+    pub fn seal_json(&self, place: Place<'_>, value: &impl Serialize) -> Result<Vec<u8>, Problem> {
+        let json = serde_json::to_vec(value).map(Zeroizing::new).map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("it cannot be written down: {error}"))
+        })?;
+        Ok(self.seal(place, &json).to_bytes())
+    }
+
+    /// Opens what [`seal_json`](Self::seal_json) sealed.
+    ///
+    /// # Errors
+    /// `seal_broken`.
+    pub fn open_json<T: DeserializeOwned>(&self, place: Place<'_>, bytes: &[u8]) -> Result<T, Problem> {
+        let json = self.open(place, &Sealed::of_bytes(bytes)?)?;
+        // What is wrong in it is not told: it may be a secret.
+        serde_json::from_slice(json.expose_secret()).map_err(|_| broken("it is not what was written"))
     }
 
     fn project_key(&self, project_id: ProjectId) -> XChaCha20Poly1305 {

@@ -4,13 +4,15 @@ use sandkeep_core::code::Problem;
 use sandkeep_core::id::{ProjectId, TokenId};
 use sandkeep_core::identity::token::{Format, RANDOM_BYTES};
 use sandkeep_core::identity::{Action, Asked, Denied, Grant, Name, Principal, Resource, Role, authorize};
-use sandkeep_store::executions::Before;
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::tokens::{self, Token};
+use sandkeep_store::tokens;
 use sandkeep_store::{Durability, Guarded, Store, audit, projects};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use zeroize::Zeroizing;
+
+pub use sandkeep_store::executions::Before;
+pub use sandkeep_store::tokens::Token;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;

@@ -77,6 +77,19 @@ codes! {
     EventNotJson = "event_not_json",
     EnvInvalid = "env_invalid",
     ConfigInvalid = "config_invalid",
+    // What came over HTTP.
+    InvalidBody = "invalid_body",
+    InvalidQuery = "invalid_query",
+    BodyTooLarge = "body_too_large",
+    UnsupportedMediaType = "unsupported_media_type",
+    NoSuchRoute = "no_such_route",
+    MethodNotAllowed = "method_not_allowed",
+    RequestTimeout = "request_timeout",
+    AnswerTimeout = "answer_timeout",
+    OriginRefused = "origin_refused",
+    // Where a server would listen.
+    ListenerUnusable = "listener_unusable",
+    TlsUnusable = "tls_unusable",
     // What was named is not there, or cannot be used.
     NotFound = "not_found",
     NotRunnable = "not_runnable",
@@ -90,6 +103,9 @@ codes! {
     ImageTooLarge = "image_too_large",
     ImageInUse = "image_in_use",
     OutputDirUnusable = "output_dir_unusable",
+    LayerUnusable = "layer_unusable",
+    LayerDamaged = "layer_damaged",
+    LayerInUse = "layer_in_use",
     // Who may do what, and which request is which.
     Unauthenticated = "unauthenticated",
     TokenExpired = "token_expired",
@@ -100,6 +116,7 @@ codes! {
     KeyFileUnusable = "key_file_unusable",
     SealBroken = "seal_broken",
     // What this host cannot do, or has no room for.
+    LayerToolsMissing = "layer_tools_missing",
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",
     StateDirUnusable = "state_dir_unusable",
@@ -117,6 +134,7 @@ codes! {
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",
     SandboxEnded = "sandbox_ended",
+    LayerFull = "layer_full",
     ReturnValueInvalid = "return_value_invalid",
     AlreadyStarted = "already_started",
     StaleToken = "stale_token",
@@ -192,6 +210,20 @@ impl Problem {
             value: Some(value),
             expected: Some(expected.to_owned()),
         }
+    }
+
+    /// The problem that `text` is the [`Display`](fmt::Display) of, for where only the text comes through. `None` when it
+    /// is none.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (code, rest) = text.split_once(": ")?;
+        let code = code.parse().ok()?;
+        let (message, expected) = match rest.rsplit_once("; write ") {
+            Some((message, expected)) => (message, Some(expected.to_owned())),
+            None => (rest, None),
+        };
+        let quoted = message.strip_prefix('`').and_then(|rest| rest.split_once("` "));
+        let value = quoted.map(|(value, _)| value.to_owned());
+        Some(Problem { code, message: message.to_owned(), value, expected })
     }
 
     /// The same problem with where it was found in front: `--memory: …`.

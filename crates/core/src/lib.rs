@@ -22,6 +22,7 @@ pub mod execution;
 pub mod id;
 pub mod identity;
 pub mod limits;
+pub mod nearest;
 pub mod output;
 pub mod sandbox;
 pub mod size;

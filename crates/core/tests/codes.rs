@@ -63,6 +63,19 @@ fn a_problem_tells_value_and_remedy() {
 }
 
 #[test]
+fn a_problem_is_read_back_from_its_text() {
+    let refused = Problem::refused(ErrorCode::InvalidSize, "12q", "is not a size", "512Mi");
+    for problem in
+        [refused, Problem::new(ErrorCode::Internal, "oops"), Problem::new(ErrorCode::Internal, "a: b")]
+    {
+        assert_eq!(Problem::of_text(&problem.to_string()), Some(problem));
+    }
+    for text in ["", "oops", "no_such_code: x", "missing field `a`"] {
+        assert_eq!(Problem::of_text(text), None, "{text}");
+    }
+}
+
+#[test]
 fn a_value_cannot_play_with_the_terminal() {
     let nasty = format!("\u{1b}[31m\n{}", "é".repeat(1_000));
     let problem = Problem::refused(ErrorCode::InvalidValue, &nasty, "is odd", "something else");

@@ -44,6 +44,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// `sandbox_lost`: it is gone, and so is all that ran in it. `stale_token`: somebody with a higher token has it, or with
     /// the same. Any other says nothing about the sandbox, and may be tried again.
     fn attach(&self, owned: Owned, token: u64) -> BoxFuture<'_, Result<Box<dyn Sandbox>, Problem>>;
+
+    /// Removes the persistent layer in `directory`, and the directory, whatever code left there. One that is not
+    /// there is removed. Not cancelled by dropping the future; asked again, it goes on where it was interrupted.
+    ///
+    /// # Errors
+    /// `layer_in_use`: a sandbox has it; `layer_unusable`: it is none, or the host refuses.
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>>;
 }
 
 /// One life of a sandbox.
@@ -91,6 +98,12 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
     /// # Errors
     /// A [`Problem`]: it has not ended, the token is stale, the sandbox is gone.
     fn forget(&self, id: ExecutionId, token: u64) -> BoxFuture<'_, Result<(), Problem>>;
+
+    /// Executions that have ended and are not forgotten.
+    ///
+    /// # Errors
+    /// A [`Problem`]: the sandbox is gone.
+    fn ended(&self) -> BoxFuture<'_, Result<Vec<ExecutionId>, Problem>>;
 
     /// The bytes of a plain file in it, as it is now. Links are not followed.
     ///
@@ -230,6 +243,8 @@ pub struct SandboxSpec {
     pub root: Root,
     /// Host directories and files shown inside.
     pub mounts: Vec<Mount>,
+    /// Where what is written is kept.
+    pub layer: Layer,
     /// What it may use.
     pub limits: Limits,
 }
@@ -242,6 +257,19 @@ impl SandboxSpec {
     pub fn check(&self) -> Result<(), Problem> {
         place::check_mounts(self.mounts.iter().map(|mount| &mount.target))
     }
+}
+
+/// Where what is written in a sandbox is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    /// In memory, and gone with the sandbox.
+    Ephemeral,
+    /// In a directory of the host, for the next incarnation: the home, the workspace, and in profile `dev` everything
+    /// that the root inside can change. What is in memory all the same: `/tmp`, `/run`, `/dev/shm`.
+    Persistent {
+        /// Absolute path. Holds the layer, or is empty; made if only its parent exists. One sandbox has it at a time.
+        directory: String,
+    },
 }
 
 /// Where programs come from.

@@ -23,11 +23,11 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Owned, Root, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Layer, Owned, Root, Sandbox, SandboxSpec};
 use connection::Connection;
 use doors::{Doors, Met};
 pub use resolve::{Interpreter, interpreters};
-pub use state::StateDirectory;
+pub use state::{Slots, StateDirectory};
 
 /// First host id of the ranges that root's sandboxes get: above what systemd gives to containers, and far from
 /// people (systemd.io/UIDS-GIDS). 4,094 ranges of 65,536 fit below the ids it calls foreign.
@@ -36,11 +36,12 @@ pub const ID_BASE: u32 = 1_879_048_192;
 /// How this host is used.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Our own directory: locks of slots, and a place to build on.
+    /// Our own directory: the agent as a file, and, except for root, locks of slots.
     pub state: StateDirectory,
-    /// First host id of the ranges that slots hand out (root only).
+    /// First host id of the ranges that slots hand out (root only). Another base has other slots, other groups and
+    /// another ceiling; bases must be 4,094 × 65,536 apart.
     pub id_base: u32,
-    /// Memory that all sandboxes together may use.
+    /// Memory that all sandboxes in these slots together may use.
     pub ceiling: ByteSize,
 }
 
@@ -74,6 +75,9 @@ impl Local {
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
         spec.check()?;
+        if let Layer::Persistent { directory } = &spec.layer {
+            check_directory(directory)?;
+        }
         if let Root::Directory(path) = &spec.root {
             root::check(Path::new(path))?;
         }
@@ -136,6 +140,16 @@ impl Local {
         Err(Problem::new(ErrorCode::SandboxFailed, "the sandbox's supervisor let nobody in"))
     }
 
+    async fn remove(directory: &str) -> Result<(), Problem> {
+        check_directory(directory)?;
+        // Whoever did not make what is there needs what a supervisor can do: be root of its ids, outside of this process.
+        let (connection, supervisor) = Connection::to_new_supervisor(false)?;
+        let request = proto::RemoveLayerRequest { directory: directory.to_owned() };
+        let answer: proto::RemoveLayerResponse = connection.call(routes::REMOVE_LAYER, &request).await?;
+        drop((connection, supervisor));
+        answer.problem.as_option().map_or(Ok(()), |problem| Err(convert::problem(problem)))
+    }
+
     fn slot_hint(&self) -> u32 {
         self.next_slot.load(Ordering::Relaxed)
     }
@@ -144,6 +158,19 @@ impl Local {
     fn remember_slot(&self, slot: u32) {
         self.next_slot.store(slot.saturating_sub(WARM_SLOTS) + 1, Ordering::Relaxed);
     }
+}
+
+/// Whether a layer can be in `directory` at all.
+fn check_directory(directory: &str) -> Result<(), Problem> {
+    let why = if !directory.starts_with('/') {
+        "is no absolute path"
+    } else if directory.contains('\0') {
+        "has a NUL byte"
+    } else {
+        return Ok(());
+    };
+    let expected = "an absolute path of a directory";
+    Err(Problem::refused(ErrorCode::LayerUnusable, directory, why, expected))
 }
 
 /// A supervisor gives up on process 1 after half of this, and says so.
@@ -194,6 +221,7 @@ impl Driver for Local {
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
     }
+
     fn outlives(&self) -> bool {
         self.doors.is_some()
     }
@@ -204,5 +232,9 @@ impl Driver for Local {
 
     fn attach(&self, owned: Owned, token: u64) -> BoxFuture<'_, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.find(owned, token).await?) as Box<dyn Sandbox>) })
+    }
+
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(Self::remove(directory))
     }
 }

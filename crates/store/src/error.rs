@@ -59,6 +59,12 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+    /// Nothing new may be added to what has ended.
+    #[error("the {what} has ended")]
+    Ended {
+        /// A word for it, as a user knows it.
+        what: &'static str,
+    },
     /// The commit that an operation waited for did not happen; whether it is there is known when the database is back.
     #[error("the group of writes could not be committed: {why}")]
     NotCommitted {

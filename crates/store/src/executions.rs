@@ -175,7 +175,7 @@ statements! {
         WHERE id = $1 AND server_id IS NULL AND token = $3 AND state = 'queued'";
     LIVE_OF: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
         cancel_requested_us, created_us, started_us FROM executions
-        WHERE sandbox_id = $1 ORDER BY created_us, id LIMIT $2";
+        WHERE sandbox_id = $1 AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4";
     FINISHED_OF: Finished = "SELECT id, project_id, sandbox_id, state, kind, language, result, created_us, started_us,
         finished_us FROM finished_executions WHERE sandbox_id = $1 AND (created_us, id) < ($2, $3)
         ORDER BY created_us DESC, id DESC LIMIT $4";
@@ -321,12 +321,17 @@ pub async fn finished(from: &mut Connection, id: ExecutionId) -> Result<Option<F
     from.one(&GET_FINISHED, values![id]).await
 }
 
-/// Those of a sandbox that have no end, oldest first.
+/// Those of a sandbox that have no end, newest first.
 ///
 /// # Errors
 /// The database's.
-pub async fn live_of(from: &mut Connection, sandbox_id: SandboxId, limit: u32) -> Result<Vec<Live>> {
-    from.all(&LIVE_OF, values![sandbox_id, i64::from(limit)]).await
+pub async fn live_of(
+    from: &mut Connection,
+    sandbox_id: SandboxId,
+    before: &Before,
+    limit: u32,
+) -> Result<Vec<Live>> {
+    from.all(&LIVE_OF, values![sandbox_id, before.created_us, &before.id, i64::from(limit)]).await
 }
 
 /// Where a list of finished executions goes on: before this one.

@@ -6,7 +6,7 @@
 use sandkeep_core::id::{ProjectId, SandboxId, ServerId};
 
 use crate::connection::Connection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executions::Claim;
 use crate::guard::Guarded;
 use crate::row::{record, values};
@@ -29,7 +29,7 @@ record! {
         pub generation: i64,
         /// What is, as last seen.
         pub state: String,
-        /// More about the state, as JSON: a failure and its next try, a reason.
+        /// More about the state, as JSON: a failure, or how the limits of what runs are held.
         pub detail: Option<String>,
         /// The wish that `state` answers.
         pub observed_generation: i64,
@@ -149,7 +149,10 @@ statements! {
     };
     OBSERVE = "UPDATE sandboxes SET observed_generation = $4, state = $5, detail = $6, incarnation = $7, place = $8,
         next_try_us = $9, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
-    USED = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND active_us < $2";
+    ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired <> 'deleted'";
+    CLOSE = "UPDATE sandboxes SET desired = 'deleted', generation = generation + 1
+        WHERE id = $1 AND server_id = $2 AND token = $3 AND desired <> 'deleted'";
+    DESCRIBE = "UPDATE sandboxes SET name = $3, spec = $4 WHERE id = $1 AND spec = $2";
     KEEP_END = "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
         SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
         WHERE id = $1 AND server_id = $2 AND token = $3";
@@ -158,6 +161,11 @@ statements! {
         server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes WHERE id = $1";
     LIST: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
         server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
+        WHERE project_id = $1 AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4";
+    NAMED: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
+        server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
+        WHERE project_id = $1 AND name = $2";
+    LIST_ENDED: Ended = "SELECT id, project_id, name, reason, spec, created_us, ended_us FROM ended_sandboxes
         WHERE project_id = $1 AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4";
     GET_ENDED: Ended = "SELECT id, project_id, name, reason, spec, created_us, ended_us FROM ended_sandboxes WHERE id = $1";
     IS_ENDED = "SELECT 1 AS found FROM ended_sandboxes WHERE id = $1";
@@ -260,12 +268,39 @@ pub async fn observe(
     guarded(tx, &OBSERVE, values, id).await
 }
 
-/// Notes that it was used: a write that may be lost.
+/// Makes sure that it may take something to run, as part of the write that brings it: until that is committed nobody can wish
+/// the sandbox away, and whoever does so afterwards finds it.
+///
+/// # Errors
+/// [`Error::Ended`]; the database's.
+pub async fn enter(tx: &mut Tx, id: SandboxId, now_us: i64) -> Result<()> {
+    match tx.execute(&ENTER, values![id, now_us]).await? {
+        0 => Err(Error::Ended { what: "sandbox" }),
+        _ => Ok(()),
+    }
+}
+
+/// From now on it takes nothing more to run: its holder is about to end all that is in it.
 ///
 /// # Errors
 /// The database's.
-pub async fn used(tx: &mut Tx, id: SandboxId, now_us: i64) -> Result<()> {
-    tx.execute(&USED, values![id, now_us]).await.map(drop)
+pub async fn close(tx: &mut Tx, id: SandboxId, claim: Claim) -> Result<()> {
+    tx.execute(&CLOSE, values![id, claim.server_id, claim.token]).await.map(drop)
+}
+
+/// Changes what is only said of it, if its spec still is `before`.
+///
+/// # Errors
+/// [`Error::Taken`]; the database's.
+pub async fn describe(
+    tx: &mut Tx,
+    id: SandboxId,
+    before: &str,
+    name: Option<&str>,
+    spec: &str,
+) -> Result<Guarded> {
+    let values = values![id, before, name.map(str::to_owned), spec];
+    guarded(tx, &DESCRIBE, values, id).await.map_err(|error| error.or_taken("sandbox"))
 }
 
 /// Nothing is left of it.
@@ -330,6 +365,27 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Sandbox>> {
     from.all(&LIST, values![project_id, before.created_us, &before.id, i64::from(limit)]).await
+}
+
+/// The one of a name that has not ended.
+///
+/// # Errors
+/// The database's.
+pub async fn named(from: &mut Connection, project_id: ProjectId, name: &str) -> Result<Option<Sandbox>> {
+    from.one(&NAMED, values![project_id, name]).await
+}
+
+/// Those of a project that have ended, newest first, from before (`created_us`, `id`).
+///
+/// # Errors
+/// The database's.
+pub async fn list_ended(
+    from: &mut Connection,
+    project_id: ProjectId,
+    before: &crate::executions::Before,
+    limit: u32,
+) -> Result<Vec<Ended>> {
+    from.all(&LIST_ENDED, values![project_id, before.created_us, &before.id, i64::from(limit)]).await
 }
 
 /// Deletes ended ones that are older than `before_us`, oldest first, `most` at once. How many there were.

@@ -216,6 +216,7 @@ impl Execution {
             output_bytes: self.log.total(),
             started: self.started.clone().map_or_else(buffa::MessageField::none, buffa::MessageField::some),
             end: end.map_or_else(buffa::MessageField::none, buffa::MessageField::some),
+            stored: self.stored,
         }
     }
 }

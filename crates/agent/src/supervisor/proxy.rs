@@ -39,6 +39,11 @@ impl Proxied {
     fn of_agent(&mut self, agent: StreamId) -> Option<(StreamId, &mut Twin)> {
         self.twins.iter_mut().find(|(_, twin)| twin.stream == agent).map(|(server, twin)| (*server, twin))
     }
+
+    /// Whether a call may be changing files.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.twins.is_empty()
+    }
 }
 
 impl Supervisor {

@@ -11,9 +11,10 @@ use sandkeep_sandbox::cgroup::GroupLimits;
 use sandkeep_sandbox::idmap::USER_ID;
 
 use super::boot::{self, agent_host_id};
+use super::disk::DiskWatch;
 use super::domain::{Domain, Namespace};
 use super::execution::{Execution, Killed, Phase, Tail};
-use super::{Supervisor, watch};
+use super::{Supervisor, layer, watch};
 use crate::calls::{self, Incoming};
 use crate::clock;
 
@@ -34,6 +35,15 @@ impl Supervisor {
                 let outcome = call.message().and_then(|request| self.boot(request));
                 call.answer(&mut self.server, id, outcome);
             }
+            routes::REMOVE_LAYER => {
+                let outcome = call.message().map(|request: proto::RemoveLayerRequest| {
+                    let problem = layer::remove(&request.directory).err().map(|problem| *problem);
+                    proto::RemoveLayerResponse {
+                        problem: problem.map_or_else(MessageField::none, MessageField::some),
+                    }
+                });
+                call.answer(&mut self.server, id, outcome);
+            }
             routes::START => self.start(id, &call),
             routes::TAIL => self.tail(id, &call),
             routes::GET => {
@@ -45,7 +55,11 @@ impl Supervisor {
             process_routes::START => self.start_process(id, &call),
             routes::LIST => {
                 let own = self.executions.values().filter(|execution| !execution.is_process);
-                let executions = own.map(Execution::status).collect();
+                let without_end = |execution: &Execution| proto::ExecutionStatus {
+                    end: MessageField::none(),
+                    ..execution.status()
+                };
+                let executions = own.map(without_end).collect();
                 call.answer(&mut self.server, id, Ok(proto::ListResponse { executions }));
             }
             routes::CANCEL => {
@@ -82,7 +96,7 @@ impl Supervisor {
             version: version(request.min_version, request.max_version)?,
             boot_id: watch::boot_id(),
             pid: std::process::id(),
-            start_time: watch::own_start_time(),
+            start_time: watch::start_time("self"),
             incarnation: self.spec.incarnation,
             sandbox_id: self.spec.sandbox_id.clone(),
         })
@@ -192,6 +206,11 @@ impl Supervisor {
             ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"))
         };
         let Some(sandbox) = &self.sandbox else { return Err(unavailable(&"the sandbox has ended")) };
+        if sandbox.disk_watch.as_ref().is_some_and(DiskWatch::is_full) {
+            let text =
+                "layer_full: code passed its limit again and again, or made it too deep to be measured";
+            return Err(ConnectError::new(Code::FailedPrecondition, text));
+        }
         let Some(group) = &sandbox.group else { return Ok((0, Domain::Namespace(Namespace::default()))) };
         let some = |value: u64| (value > 0).then_some(value);
         let held = GroupLimits {

@@ -2,7 +2,7 @@
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
-use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, conclude};
+use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, Work, conclude};
 use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::driver::Ended;
 use sandkeep_runtime::outcome;
@@ -12,6 +12,7 @@ use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Guarded, events};
 
 use super::{Engine, Held, PASS_MOST, lock};
+use crate::executions::told_of_live as told;
 use crate::request::ExecutionRequest;
 
 /// An execution and the claim it is held under.
@@ -19,6 +20,12 @@ use crate::request::ExecutionRequest;
 pub(super) struct Mine {
     pub(super) live: Live,
     pub(super) claim: Claim,
+}
+
+/// What ran, and how it ended.
+struct Done {
+    work: Work,
+    ended: Box<Ended>,
 }
 
 impl Engine {
@@ -92,40 +99,34 @@ impl Engine {
 
     async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
         let id = mine.live.id;
-        let ended = match (&held, started) {
-            (Some(held), true) => self.start_and_follow(&mine, held).await,
-            (_, false) => Ok(None),
-            (None, true) => Err(Problem::new(ErrorCode::SandboxLost, "its sandbox is not there any more")),
+        let ended = match &held {
+            _ if !started => Ok(None),
+            Some(held) => self.perform(&mine, held).await.map(Some),
+            None => Err(Problem::new(ErrorCode::SandboxLost, "its sandbox is not there any more")),
         };
-        self.finish(&mine, held.as_ref(), ended, started).await;
+        self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
         if held.is_some_and(|held| held.once) {
             self.want_deleted(mine.live.sandbox_id).await;
         }
     }
 
-    /// W5: the end, from whatever is known of it.
-    async fn finish(
-        &self,
-        mine: &Mine,
-        held: Option<&Held>,
-        ended: Result<Option<Box<Ended>>, Problem>,
-        started: bool,
-    ) {
-        let Ok(request) = serde_json::from_slice::<ExecutionRequest>(&mine.live.request) else {
-            let problem = Problem::new(ErrorCode::Internal, "what was stored of the request cannot be read");
-            let end = conclude(&EndFacts::default());
-            if let Some(ending) = self.unstarted(&mine.live, &end, Some(&problem)) {
-                self.write_end(&mine.live, mine.claim, ending).await;
-            }
-            return;
-        };
+    /// Runs it to its end.
+    async fn perform(&self, mine: &Mine, held: &Held) -> Result<Done, Problem> {
+        let live = &mine.live;
+        let request = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
+        let ended = self.start_and_follow(mine, held, &request).await?;
+        Ok(Done { work: request.work.work(), ended })
+    }
+
+    /// W5: the end, from whatever is known of it; nothing, where a cancel kept it from starting.
+    async fn finish(&self, mine: &Mine, held: Option<&Held>, ended: Result<Option<Done>, Problem>) {
         let now = Timestamp::from_unix_ms(self.parts.clock.now_ms());
         let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
-        let mut result = self.result(&mine.live, &request, enforcement);
+        let mut result = told(&mine.live, enforcement);
         let end = match ended {
-            Ok(Some(ended)) => outcome::tell(&mut result, &request.work.work(), *ended),
-            Ok(None) => conclude(&EndFacts { cancelled: !started, ..EndFacts::default() }),
+            Ok(Some(Done { work, ended })) => outcome::tell(&mut result, &work, *ended),
+            Ok(None) => conclude(&EndFacts { cancelled: true, ..EndFacts::default() }),
             Err(problem) => {
                 result.error = Some(outcome::info(&problem));
                 // What the sandbox refused did not run; where the sandbox is gone, nobody knows.
@@ -199,23 +200,11 @@ impl Engine {
         end: &sandkeep_core::execution::End,
         problem: Option<&Problem>,
     ) -> Option<Ending> {
-        let request = serde_json::from_slice::<ExecutionRequest>(&live.request).ok()?;
-        let mut result = self.result(live, &request, Enforcement::full());
+        let mut result = told(live, Enforcement::full());
         result.error = problem.map(outcome::info);
         result.set_end(end);
         result.finished_at = Some(Timestamp::from_unix_ms(self.parts.clock.now_ms()));
         ending(&result)
-    }
-
-    fn result(&self, live: &Live, request: &ExecutionRequest, enforcement: Enforcement) -> ExecutionResult {
-        ExecutionResult::queued(
-            live.id,
-            live.sandbox_id,
-            request.work.kind(),
-            request.work.language(),
-            enforcement,
-            Timestamp::from_unix_ms((live.created_us / 1000).unsigned_abs()),
-        )
     }
 }
 

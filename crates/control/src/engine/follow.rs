@@ -37,11 +37,11 @@ impl Engine {
         &self,
         mine: &Mine,
         held: &Held,
-    ) -> Result<Option<Box<Ended>>, Problem> {
+        request: &ExecutionRequest,
+    ) -> Result<Box<Ended>, Problem> {
         let id = mine.live.id;
-        let request: ExecutionRequest = serde_json::from_slice(&mine.live.request)
-            .map_err(|error| Problem::new(ErrorCode::Internal, format!("a stored request: {error}")))?;
         self.parts.outputs.open(id, 0);
+        self.parts.bells.ring(&id.to_string());
         let lever = Lever::default();
         lock(&self.following).insert(id, lever.clone());
         let spec = request.spec(id, mine.claim.token.unsigned_abs(), &held.env);
@@ -51,7 +51,7 @@ impl Engine {
         };
         let ended = followed.await;
         lock(&self.following).remove(&id);
-        ended.map(Some)
+        ended
     }
 
     async fn follow(

@@ -108,6 +108,7 @@ impl Engine {
     }
 
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
+        let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
         let incarnation = sandbox.incarnation + 1;
         let wanted = driver::SandboxSpec {
             id: sandbox.id,
@@ -116,6 +117,7 @@ impl Engine {
             profile: spec.profile,
             root: driver::Root::Host,
             mounts: Vec::new(),
+            layer: driver::Layer::Ephemeral,
             limits: spec.limits,
         };
         let sandbox: Arc<dyn LiveSandbox> = Arc::from(self.parts.driver.create(&wanted).await?);
@@ -124,7 +126,7 @@ impl Engine {
             sandbox.stop().await;
             return Err(problem);
         }
-        Ok(Held { sandbox, incarnation, env: Arc::new(spec.env), once: spec.once })
+        Ok(Held { sandbox, incarnation, env: Arc::new(env), once: spec.once })
     }
 
     /// Writes down that it runs. What is to run in it can be claimed from then on.
@@ -132,7 +134,7 @@ impl Engine {
         let observed = Observed {
             generation: sandbox.generation,
             state: "running",
-            detail: None,
+            detail: serde_json::to_string(held.sandbox.enforcement()).ok(),
             incarnation: held.incarnation,
             place: None,
             next_try_us: None,
@@ -168,6 +170,13 @@ impl Engine {
 
     /// Ends everything in it, then itself.
     async fn remove(&self, sandbox: &Sandbox, claim: Claim, reason: &'static str) {
+        // Where nobody wished it away, something new could come between the ends of the rest and its own.
+        let close = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
+            Box::pin(sandboxes::close(tx, of.0, of.1))
+        });
+        if self.told("close a sandbox", close.await).is_none() {
+            return;
+        }
         let held = lock(&self.held).remove(&sandbox.id);
         let end = if reason == "lost" { ExecutionState::Lost } else { ExecutionState::Cancelled };
         self.end_all_in(sandbox, claim, end, None).await;
@@ -205,7 +214,8 @@ impl Engine {
                 let done = sandboxes::observe(tx, of.0, of.2, &of.3, of.5).await?;
                 if done.is_updated() {
                     let subject = of.0.to_string();
-                    let data = of.3.detail.as_deref().unwrap_or("{}");
+                    let failure = of.3.detail.as_deref().filter(|_| of.3.state == "error");
+                    let data = failure.unwrap_or("{}");
                     let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
                     events::add(tx, &news, of.5).await?;
                     tx.wake(Channel::Executions);

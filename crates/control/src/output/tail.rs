@@ -30,6 +30,26 @@ pub enum Piece {
     },
 }
 
+impl Piece {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes { bytes, .. } => bytes.len(),
+            Self::Gap { .. } => 0,
+        }
+    }
+
+    /// The first position after it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        match self {
+            Self::Bytes { position, bytes, .. } => position + bytes.len() as u64,
+            Self::Gap { to, .. } => *to,
+        }
+    }
+}
+
 /// A reader. It takes no memory for what it has not read: a slow one reads from the store.
 #[derive(Debug)]
 pub struct Tail {

@@ -11,14 +11,17 @@ use sandkeep_control::clock::Clock;
 use sandkeep_control::ends::Bells;
 use sandkeep_control::engine::{Engine, Parts};
 use sandkeep_control::ids;
+use sandkeep_control::master_key::{Given, settle};
 use sandkeep_control::output::{Outputs, Piece};
-use sandkeep_control::request::{ExecutionRequest, Lifetime, SandboxSpec, WorkRequest};
+use sandkeep_control::request::{Lifetime, NewExecution, SandboxSpec};
+use sandkeep_control::seal::Sealer;
+use sandkeep_control::session::{Books, Session};
 use sandkeep_core::defaults;
-use sandkeep_core::execution::{ExecutionResult, ExecutionState};
+use sandkeep_core::execution::{ExecutionResult, ExecutionState, Work};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
-use sandkeep_store::{Durability, Options, Place, Store, executions, projects, sandboxes};
+use sandkeep_store::{Durability, executions, projects, sandboxes};
 
 struct Bed {
     parts: Parts,
@@ -27,40 +30,45 @@ struct Bed {
     _directory: tempfile::TempDir,
 }
 
-async fn parts(directory: &Path) -> Parts {
-    let place = Place::Directory(directory.join("data"));
-    let store = Store::open(&Options { place, readers: 2 }, 1).await.unwrap();
+async fn parts(session: &Session, directory: &Path) -> Parts {
+    let (store, clock) = (session.store.clone(), session.clock.clone());
+    let given = Given::Text("5".repeat(64).into());
+    let sealer = Sealer::new(settle(&store, &clock, directory, Some(&given)).await.unwrap().key);
     let outputs = Outputs::new(store.clone(), Blobs::local(&directory.join("blobs")).unwrap());
     let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
     let driver = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(4) });
-    Parts { store, outputs, driver: Arc::new(driver), clock: Clock::new(), bells: Bells::default() }
+    Parts { store, outputs, driver: Arc::new(driver), clock, bells: Bells::default(), sealer }
 }
 
 impl Bed {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let parts = parts(directory.path()).await;
+        let books = Books::Directory(directory.path().join("data"));
+        let session = Session::open(&books, Clock::new(), "0.1.0").await.unwrap();
+        let parts = parts(&session, directory.path()).await;
         let id: ProjectId = ids::fresh(&parts.clock);
         let made = parts
             .store
             .write(Durability::Durable, id, |tx, id| Box::pin(projects::ensure_default(tx, *id, 1)));
         let project_id = made.await.unwrap().id;
-        let engine = Engine::start(parts.clone(), "0.1.0", true).await.unwrap();
+        let engine = Engine::start(parts.clone(), session.id);
         Self { parts, engine, project_id, _directory: directory }
     }
 
     async fn sandbox(&self, once: bool) -> SandboxId {
-        let spec = SandboxSpec {
+        let mut spec = SandboxSpec {
             template: "host".to_owned(),
             lifetime: Lifetime::Ephemeral,
             profile: defaults::PROFILE,
             limits: defaults::limits(),
             asked: Vec::new(),
-            env: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
+            sealed_env: None,
             labels: BTreeMap::new(),
             once,
         };
         let id: SandboxId = ids::fresh(&self.parts.clock);
+        let env = BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]);
+        spec.seal_env(&self.parts.sealer, self.project_id, id, &env).unwrap();
         let accepted = sandboxes::Accepted {
             id,
             project_id: self.project_id,
@@ -78,17 +86,14 @@ impl Bed {
     }
 
     async fn execution(&self, sandbox_id: SandboxId, argv: &[&str]) -> ExecutionId {
-        let request = ExecutionRequest {
-            work: WorkRequest::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
+        let new = NewExecution {
+            work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
             env: BTreeMap::new(),
             cwd: None,
-            as_root: false,
-            stdin: None,
-            merge_stderr: false,
-            limits: defaults::limits(),
-            artifacts: false,
+            stdin: Vec::new(),
+            timeout: None,
         };
-        request.check().unwrap();
+        let request = new.within(&defaults::limits()).unwrap();
         let id: ExecutionId = ids::fresh(&self.parts.clock);
         let accepted = executions::Accepted {
             id,
@@ -96,7 +101,7 @@ impl Bed {
             sandbox_id,
             kind: "command",
             language: None,
-            request: serde_json::to_vec(&request).unwrap(),
+            request: request.seal(&self.parts.sealer, self.project_id, id).unwrap(),
         };
         let input = (accepted, self.parts.clock.now_us());
         let write = self
@@ -157,7 +162,7 @@ async fn a_command_runs_and_its_output_is_there() {
     assert_eq!(result.sandbox_id, sandbox_id);
     let output = bed.output(id).await;
     assert_eq!(String::from_utf8(output).unwrap(), "hello\nlate\n");
-    bed.engine.stop().await;
+    bed.engine.stop(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,7 +176,7 @@ async fn what_is_made_for_one_execution_goes_with_it() {
         sandboxes::ended(&mut reader, sandbox_id).await.unwrap()
     });
     assert_eq!(ended.await.reason, "deleted");
-    bed.engine.stop().await;
+    bed.engine.stop(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,7 +192,7 @@ async fn a_cancel_ends_what_runs_and_what_waits() {
     let nowhere = bed.execution(ids::fresh(&bed.parts.clock), &["true"]).await;
     bed.cancel(nowhere).await;
     assert_eq!(bed.ended(nowhere).await.status, ExecutionState::Cancelled);
-    bed.engine.stop().await;
+    bed.engine.stop(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,5 +217,5 @@ async fn many_at_once_end_once_each() {
     ends.dedup();
     assert_eq!(ends.len(), all.len(), "one end each");
     drop(reader);
-    bed.engine.stop().await;
+    bed.engine.stop(Duration::ZERO).await;
 }

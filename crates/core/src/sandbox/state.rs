@@ -40,6 +40,25 @@ pub enum SandboxState {
     Terminated(Reason),
 }
 
+impl SandboxState {
+    /// The name used in JSON and messages.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            SandboxState::Creating => "creating",
+            SandboxState::Starting => "starting",
+            SandboxState::Running => "running",
+            SandboxState::Updating => "updating",
+            SandboxState::Stopping => "stopping",
+            SandboxState::Stopped => "stopped",
+            SandboxState::Paused => "paused",
+            SandboxState::Error(_) => "error",
+            SandboxState::Terminating(_) => "terminating",
+            SandboxState::Terminated(_) => "terminated",
+        }
+    }
+}
+
 /// A failure, and when it is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -79,6 +98,24 @@ pub enum Reason {
     Lost,
     /// Another took its place.
     Replaced,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 5] =
+        [Reason::Deleted, Reason::Idle, Reason::Expired, Reason::Lost, Reason::Replaced];
+
+    /// The name used in JSON and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Deleted => "deleted",
+            Reason::Idle => "idle",
+            Reason::Expired => "expired",
+            Reason::Lost => "lost",
+            Reason::Replaced => "replaced",
+        }
+    }
 }
 
 /// What happens to a sandbox.

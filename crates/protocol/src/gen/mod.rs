@@ -99,6 +99,8 @@ pub mod routes {
         pub const ATTACH: &str = "/sandkeep.supervisor.v1.Supervisor/Attach";
         /// Forget: unary.
         pub const FORGET: &str = "/sandkeep.supervisor.v1.Supervisor/Forget";
+        /// RemoveLayer: unary.
+        pub const REMOVE_LAYER: &str = "/sandkeep.supervisor.v1.Supervisor/RemoveLayer";
         /// Shutdown: unary.
         pub const SHUTDOWN: &str = "/sandkeep.supervisor.v1.Supervisor/Shutdown";
     }

@@ -61,6 +61,7 @@ async fn sandbox(profile: Profile, limits: Limits) -> Handle {
         profile,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: crate::driver::Layer::Ephemeral,
         limits: Limits { disk: half, ..limits },
     };
     local.make(&spec).await.unwrap()

@@ -205,6 +205,18 @@ impl Sandbox for Handle {
         })
     }
 
+    fn ended(&self) -> BoxFuture<'_, Result<Vec<ExecutionId>, Problem>> {
+        Box::pin(async {
+            let request = proto::ListRequest::default();
+            let asked = self.held.connection.call::<_, proto::ListResponse>(routes::LIST, &request);
+            let known = self.held.within(ANSWERS_WITHIN, asked).await?.executions;
+            let over = |one: &proto::ExecutionStatus| {
+                one.state.as_known() == Some(proto::ExecutionState::EXECUTION_STATE_ENDED) && !one.stored
+            };
+            Ok(known.iter().filter(|one| over(one)).filter_map(|one| one.execution_id.parse().ok()).collect())
+        })
+    }
+
     fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>> {
         Box::pin(async move {
             let request = inner::ReadFileRequest { path: path.to_owned(), max_bytes };

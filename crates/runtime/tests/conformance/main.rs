@@ -12,6 +12,7 @@
 mod ending;
 mod files;
 mod identity;
+mod layers;
 mod outlives;
 mod shortage;
 mod speaking;
@@ -110,6 +111,16 @@ macro_rules! every_case {
             files::what_is_no_plain_file_is_not_read,
             files::new_and_changed_files_are_listed,
             files::nothing_is_listed_unless_asked,
+            layers::what_is_kept_is_there_again,
+            layers::dev_keeps_what_its_root_changed,
+            layers::a_layer_is_one_sandboxs,
+            layers::its_disk_is_bounded,
+            layers::its_files_are_bounded,
+            layers::killed_with_all_its_processes_it_starts_again,
+            layers::it_is_removed_whole,
+            layers::what_is_no_layer_is_refused_and_left_alone,
+            layers::nobody_else_can_enter_it,
+            layers::a_link_in_a_kept_layer_leads_nowhere,
             shortage::without_descriptors_a_start_is_refused,
             shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
             shortage::nothing_stays_of_many_executions,

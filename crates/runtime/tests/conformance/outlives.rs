@@ -240,8 +240,10 @@ pub async fn what_is_stored_is_forgotten_and_not_run_again(driver: &dyn Driver) 
     assert!(sandbox.forget(spec.id, 1).await.is_err(), "it has not ended");
     running.control().close_input().await.unwrap();
     let heard = to_end(running.as_mut(), heard).await;
+    assert_eq!(sandbox.ended().await.unwrap(), [spec.id]);
     sandbox.forget(spec.id, 1).await.unwrap();
     sandbox.forget(spec.id, 1).await.unwrap();
+    assert_eq!(sandbox.ended().await.unwrap(), []);
     sandbox.forget(new_execution_id(), 1).await.unwrap();
     drop((running, sandbox));
     let sandbox = driver.attach(owned, 2).await.unwrap();

@@ -14,7 +14,7 @@ use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
 use sandkeep_core::output::Stream;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{Ended, ExecutionSpec, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{Ended, ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Running, Sandbox};
 
 /// Longer than anything takes on a busy machine; a test that needs this long has failed.
@@ -69,6 +69,7 @@ pub fn sandbox_spec() -> SandboxSpec {
         profile: Profile::Strict,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: Layer::Ephemeral,
         limits: sandkeep_core::limits::Limits { disk: half, ..defaults::limits() },
     }
 }

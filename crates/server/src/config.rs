@@ -1,0 +1,314 @@
+//! Settings: what can be set, where the values come from, and what they mean together.
+//!
+//! Every setting has one key (`limits.body`), which is a TOML key, the environment variable `SANDKEEP_LIMITS_BODY`, and for
+//! some a flag. Values are texts until [`Config::of`] reads them, so that each knows its source until then; that is also
+//! why a crate for configuration is not used here: those forget who said what.
+
+mod network;
+mod settings;
+mod sources;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::duration::Span;
+use sandkeep_core::size::ByteSize;
+
+pub use network::Network;
+pub use settings::{SETTINGS, Setting, default_data_dir};
+pub use sources::{Origin, Sources, Value, Values};
+
+/// The settings of a server, understood.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything is kept that no database has: keys, the lock, output.
+    pub data_dir: PathBuf,
+    /// PostgreSQL; SQLite in `data_dir` when absent.
+    pub database_url: Option<Secret>,
+    /// Where requests come in.
+    pub listen: SocketAddr,
+    /// Whoever reaches it may use it. Only on loopback.
+    pub insecure_no_auth: bool,
+    /// Certificate and key; plain text when absent.
+    pub tls: Option<Tls>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// In front of every path: empty, or `/keep`.
+    pub base_path: String,
+    /// Origins whose pages may call the API from a browser.
+    pub cors_origins: Vec<String>,
+    /// A listener of its own for `/metrics`.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How lines of the log are written.
+    pub log_format: LogFormat,
+    /// Which lines are: `info`, or `info,sqlx=warn`.
+    pub log_level: String,
+    /// What bounds a request.
+    pub limits: Limits,
+    /// How long a shutdown waits for what is open.
+    pub drain_timeout: Duration,
+}
+
+/// Files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain in PEM, the server's own first.
+    pub cert_file: PathBuf,
+    /// Its key in PEM.
+    pub key_file: PathBuf,
+}
+
+/// What bounds connections and requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of a request.
+    pub body: u64,
+    /// All bodies that are being read, together.
+    pub bodies: u64,
+    /// Largest head of a request.
+    pub header: usize,
+    /// For the head of a request, from when one could come: also how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// For the body of a request.
+    pub body_timeout: Duration,
+    /// For a peer to take any byte of an answer.
+    pub write_timeout: Duration,
+    /// For the head of an answer.
+    pub answer_timeout: Duration,
+    /// Requests of the API that are being worked on.
+    pub requests: usize,
+    /// Connections.
+    pub connections: usize,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Config {
+    /// Reads the values, and refuses those that do not go together.
+    ///
+    /// # Errors
+    /// `config_invalid`, naming the setting.
+    pub fn of(values: &Values) -> Result<Self, Problem> {
+        let of = Reader(values);
+        let config = Config {
+            data_dir: PathBuf::from(of.text("data_dir")),
+            database_url: of.optional("database_url", |text| Ok(Secret(text.to_owned())))?,
+            listen: of.one("listen", address)?,
+            insecure_no_auth: of.one("insecure_no_auth", flag)?,
+            tls: of.tls()?,
+            trusted_proxies: of.list("trusted_proxies", Network::from_str)?,
+            base_path: of.one("base_path", base_path)?,
+            cors_origins: of.list("cors.origins", origin)?,
+            metrics_listen: of.optional("metrics.listen", address)?,
+            log_format: of.one("log.format", log_format)?,
+            log_level: of.one("log.level", log_level)?,
+            limits: of.limits()?,
+            drain_timeout: of.duration("drain_timeout")?,
+        };
+        config.check(of.one("insecure_listen", flag)?)?;
+        Ok(config)
+    }
+
+    fn check(&self, insecure_listen: bool) -> Result<(), Problem> {
+        let refused = |key: &str, value: SocketAddr, why: &str, expected: &str| {
+            Err(Problem::refused(ErrorCode::ConfigInvalid, &value.to_string(), why, expected).within(key))
+        };
+        let safe = |address: SocketAddr| address.ip().is_loopback() || insecure_listen;
+        if self.tls.is_none() && !safe(self.listen) {
+            let expected = "a loopback address, tls.cert_file and tls.key_file, or --insecure-listen";
+            return refused(
+                "listen",
+                self.listen,
+                "is reached from elsewhere, and nothing is encrypted",
+                expected,
+            );
+        }
+        if let Some(address) = self.metrics_listen.filter(|address| !safe(*address)) {
+            let expected = "a loopback address, or --insecure-listen";
+            return refused(
+                "metrics.listen",
+                address,
+                "is reached from elsewhere, and is not encrypted",
+                expected,
+            );
+        }
+        if self.insecure_no_auth && !self.listen.ip().is_loopback() {
+            let expected = "a loopback address, or a server with keys";
+            return refused(
+                "listen",
+                self.listen,
+                "is reached from elsewhere, and insecure_no_auth is on",
+                expected,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads values by their keys; every error names its key.
+struct Reader<'v>(&'v Values);
+
+impl Reader<'_> {
+    fn text(&self, key: &str) -> &str {
+        self.0.text(key)
+    }
+
+    fn one<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Result<T, Problem> {
+        read(self.text(key)).map_err(|problem| at(key, problem))
+    }
+
+    fn optional<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Result<Option<T>, Problem> {
+        if self.text(key).is_empty() { Ok(None) } else { self.one(key, read).map(Some) }
+    }
+
+    fn list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
+        let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| read(part).map_err(|problem| at(key, problem))).collect()
+    }
+
+    fn size(&self, key: &str) -> Result<u64, Problem> {
+        self.one(key, ByteSize::from_str).map(ByteSize::bytes)
+    }
+
+    fn duration(&self, key: &str) -> Result<Duration, Problem> {
+        let span = self.one(key, Span::from_str)?;
+        let range = Span::from_millis(1)..=Span::from_secs(86_400);
+        if range.contains(&span) {
+            return Ok(span.to_duration());
+        }
+        let text = span.to_string();
+        Err(Problem::refused(ErrorCode::ConfigInvalid, &text, "is out of range", "1ms to 1d").within(key))
+    }
+
+    fn count(&self, key: &str) -> Result<usize, Problem> {
+        let refused = |text: &str| {
+            let expected = "a whole number from 1 to 1000000";
+            Problem::refused(ErrorCode::ConfigInvalid, text, "is not such a number", expected)
+        };
+        let within = |count: &usize| (1..=1_000_000).contains(count);
+        self.one(key, |text| text.parse().ok().filter(within).ok_or_else(|| refused(text)))
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Problem> {
+        let files = [self.text("tls.cert_file"), self.text("tls.key_file")];
+        match files {
+            ["", ""] => Ok(None),
+            [cert_file, key_file] if !cert_file.is_empty() && !key_file.is_empty() => {
+                Ok(Some(Tls { cert_file: cert_file.into(), key_file: key_file.into() }))
+            }
+            _ => Err(Problem::new(ErrorCode::ConfigInvalid, "tls: only one of certificate and key is given")
+                .expecting("both tls.cert_file and tls.key_file")),
+        }
+    }
+
+    fn limits(&self) -> Result<Limits, Problem> {
+        let header = usize::try_from(self.size("limits.header")?).unwrap_or(usize::MAX);
+        if !(8_192..=1 << 20).contains(&header) {
+            let problem = Problem::new(ErrorCode::ConfigInvalid, "limits.header: is out of range");
+            return Err(problem.expecting("8Ki to 1Mi"));
+        }
+        Ok(Limits {
+            body: self.size("limits.body")?,
+            bodies: self.size("limits.bodies")?.max(self.size("limits.body")?),
+            header,
+            header_timeout: self.duration("limits.header_timeout")?,
+            body_timeout: self.duration("limits.body_timeout")?,
+            write_timeout: self.duration("limits.write_timeout")?,
+            answer_timeout: self.duration("limits.answer_timeout")?,
+            requests: self.count("limits.requests")?,
+            connections: self.count("limits.connections")?,
+        })
+    }
+}
+
+/// A problem with a value is one of the configuration, whatever kind of value it is.
+fn at(key: &str, problem: Problem) -> Problem {
+    Problem { code: ErrorCode::ConfigInvalid, ..problem }.within(key)
+}
+
+fn refused(text: &str, why: &str, expected: &str) -> Problem {
+    Problem::refused(ErrorCode::ConfigInvalid, text, why, expected)
+}
+
+fn address(text: &str) -> Result<SocketAddr, Problem> {
+    text.parse().map_err(|_| refused(text, "is not an address with a port", "127.0.0.1:8000 or [::1]:8000"))
+}
+
+fn flag(text: &str) -> Result<bool, Problem> {
+    text.parse().map_err(|_| refused(text, "is neither on nor off", "true or false"))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, Problem> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(refused(text, "is not a format", "text or json")),
+    }
+}
+
+fn log_level(text: &str) -> Result<String, Problem> {
+    let read = text.parse::<tracing_subscriber::filter::Targets>();
+    let expected = "error, warn, info, debug, trace or a list like info,sqlx=warn";
+    read.map(|_| text.to_owned()).map_err(|_| refused(text, "is not a level", expected))
+}
+
+/// Clean segments only, so that a path is never read two ways.
+fn base_path(text: &str) -> Result<String, Problem> {
+    let clean = |segment: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(allowed)
+    };
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    match trimmed.strip_prefix('/') {
+        _ if trimmed.is_empty() => Ok(String::new()),
+        Some(path) if path.split('/').all(clean) => Ok(trimmed.to_owned()),
+        Some(_) | None => Err(refused(text, "is not a path", "a path like /sandkeep")),
+    }
+}
+
+/// Scheme, host and port, as a browser sends it.
+fn origin(text: &str) -> Result<String, Problem> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |host: &str| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*,".contains(&b))
+    };
+    match host {
+        Some(host) if plain(host) => Ok(text.to_owned()),
+        Some(_) | None => Err(refused(text, "is not an origin", "https://console.example without a path")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

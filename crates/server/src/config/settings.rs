@@ -1,0 +1,67 @@
+//! What can be set: the one list.
+
+use std::path::PathBuf;
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name, dotted as TOML nests it.
+    pub key: &'static str,
+    /// The value when nobody says otherwise; empty for none.
+    pub default: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// Never shown; may also come from a file, under the same key with `_file` behind it.
+    pub secret: bool,
+}
+
+const fn setting(key: &'static str, default: &'static str, what: &'static str) -> Setting {
+    Setting { key, default, what, secret: false }
+}
+
+const fn secret(key: &'static str, what: &'static str) -> Setting {
+    Setting { key, default: "", what, secret: true }
+}
+
+/// Every setting of a server, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    // Its default depends on who runs the server: see `default_data_dir`.
+    setting("data_dir", "", "keys, lock, output and, without database_url, the database"),
+    secret("database_url", "PostgreSQL instead of SQLite in data_dir"),
+    setting("listen", "127.0.0.1:8000", "where requests come in"),
+    setting("insecure_listen", "false", "listen elsewhere than on loopback without TLS"),
+    setting("insecure_no_auth", "false", "whoever reaches the server may use it; on loopback only"),
+    setting("tls.cert_file", "", "certificate chain in PEM; read again when it changes"),
+    setting("tls.key_file", "", "its key in PEM"),
+    setting("trusted_proxies", "", "addresses or ranges whose X-Forwarded-For is believed"),
+    setting("base_path", "", "in front of every path, like /sandkeep"),
+    setting("cors.origins", "", "origins whose pages may call the API from a browser"),
+    setting("metrics.listen", "", "a listener of its own for /metrics"),
+    setting("log.format", "text", "text or json"),
+    setting("log.level", "info", "which lines are written, like info or info,sqlx=warn"),
+    // Code and event have 8 MiB each; text of JSON is longer than what it stands for.
+    setting("limits.body", "20Mi", "largest body of a request"),
+    setting("limits.bodies", "256Mi", "bodies that are being read, together"),
+    setting("limits.header", "32Ki", "largest head of a request"),
+    setting("limits.header_timeout", "10s", "for the head of a request, and for an idle connection"),
+    setting("limits.body_timeout", "30s", "for the body of a request"),
+    setting("limits.write_timeout", "30s", "for a peer to take any byte of an answer"),
+    // Longer than any `?timeout_ms=` of a wait, which is five minutes.
+    setting("limits.answer_timeout", "310s", "for the head of an answer"),
+    setting("limits.requests", "512", "requests of the API at once"),
+    setting("limits.connections", "4096", "connections at once"),
+    setting("drain_timeout", "10s", "how long a shutdown waits for what is open"),
+];
+
+/// Where data are kept unless said otherwise: what belongs to the whole machine for root, else what belongs to a user
+/// (XDG Base Directory Specification).
+#[must_use]
+pub fn default_data_dir(is_root: bool, variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    if is_root {
+        return PathBuf::from("/var/lib/sandkeep");
+    }
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/share"));
+    let below = absolute("XDG_DATA_HOME").or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    below.join("sandkeep")
+}

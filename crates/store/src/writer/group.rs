@@ -21,7 +21,7 @@ impl Group {
     pub(super) async fn run(&mut self, tx: &mut Tx) -> Result<()> {
         begin(tx, self.durability()).await?;
         match self.run_each(tx).await {
-            Ok(()) => tx.run("commit", "COMMIT").await,
+            Ok(()) => commit(tx).await,
             Err(error) => {
                 // If this fails too, the connection is gone and with it the transaction.
                 let _gone = tx.run("roll back", "ROLLBACK").await;
@@ -67,6 +67,15 @@ impl Group {
         }
         self.answer();
     }
+}
+
+async fn commit(tx: &mut Tx) -> Result<()> {
+    #[cfg(feature = "crash-points")]
+    crate::crash::point();
+    let committed = tx.run("commit", "COMMIT").await;
+    #[cfg(feature = "crash-points")]
+    crate::crash::point();
+    committed
 }
 
 /// Opens a transaction of the given class.

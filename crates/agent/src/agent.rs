@@ -35,8 +35,8 @@ use crate::clock;
 use crate::link::{Broken, Link};
 use running::{Running, Source};
 
-/// Most trees that the supervisor hands to a newborn: its mounts, its root, and our shim.
-pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 2;
+/// Most trees that the supervisor hands to a newborn: its mounts, its root, our shim, and a kept layer.
+pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 3;
 
 /// The life of process 1, from the fork to its end.
 pub(crate) fn live(socket: OwnedFd, locks: Vec<OwnedFd>, mut birth: birth::Birth) -> ! {

@@ -53,8 +53,9 @@ pub(crate) struct Link {
 const ROUNDS: usize = 16;
 /// What is read at a time, small because every page of it that is touched costs each sandbox 2 µs and 4 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// Messages whose descriptors may be waiting for the frame that names them.
-const MOST_ARRIVED: usize = 4;
+/// Messages whose descriptors may be waiting for the frame that names them: of every read of one call, and one whose frame has
+/// not come whole.
+const MOST_ARRIVED: usize = ROUNDS + 1;
 
 impl Link {
     /// Takes over a connected stream socket, which becomes non-blocking.

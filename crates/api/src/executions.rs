@@ -17,7 +17,7 @@ use sandkeep_core::sandbox::Profile;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::object::object;
+use crate::object::{object, word};
 use crate::sandboxes::SandboxLimits;
 use crate::schema;
 
@@ -31,6 +31,7 @@ macro_rules! request {
         pub struct $name {
             $($own)*
             /// Language of `code`.
+            #[serde(deserialize_with = "word")]
             #[schema(value_type = Option<schema::Language>)]
             pub language: Option<Language>,
             /// Code of a script or handler.
@@ -38,6 +39,7 @@ macro_rules! request {
             /// A program and its arguments, instead of `code`.
             pub command: Option<Vec<String>>,
             /// What `code` is: `script` unless given.
+            #[serde(deserialize_with = "word")]
             #[schema(value_type = Option<schema::Kind>)]
             pub kind: Option<Kind>,
             /// A handler's event: any JSON.
@@ -102,6 +104,7 @@ request! {
         /// What the sandbox starts from; the server's default when absent.
         pub template: Option<String>,
         /// How much the sandbox allows inside itself.
+        #[serde(deserialize_with = "word")]
         #[schema(value_type = Option<schema::Profile>)]
         pub profile: Option<Profile>,
         /// What it may use.

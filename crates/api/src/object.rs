@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
+use sandkeep_core::code::Problem;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 /// Reads `T` from an object.
 ///
@@ -27,4 +29,16 @@ pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result
     }
 
     from.deserialize_map(Object(PhantomData))
+}
+
+/// Reads a word of `core`'s, so that what is refused has its own code, the value, and what would be right. Other spellings
+/// than that of answers are for people at a command line.
+///
+/// # Errors
+/// It is no text, or `T` refuses it.
+pub fn word<'de, D: Deserializer<'de>, T: FromStr<Err = Problem> + fmt::Display>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    text.parse().map(Some).map_err(D::Error::custom)
 }

@@ -12,7 +12,7 @@ use sandkeep_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::object::object;
+use crate::object::{object, word};
 use crate::schema;
 use crate::share::Share;
 
@@ -37,6 +37,7 @@ pub struct CreateSandbox {
     #[serde(deserialize_with = "object")]
     pub limits: SandboxLimits,
     /// How much it allows inside itself.
+    #[serde(deserialize_with = "word")]
     #[schema(value_type = Option<schema::Profile>)]
     pub profile: Option<Profile>,
 }

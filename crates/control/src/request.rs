@@ -158,9 +158,10 @@ impl From<Work> for WorkRequest {
     }
 }
 
-/// What to run.
+/// What to run. Tagged from outside: a tag inside would have `serde` hold back all fields until it is found, and an event
+/// that is carried as it came cannot be held back so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum WorkRequest {
     /// Code, run by the interpreter of its language.
     Script {
@@ -327,4 +328,31 @@ pub(crate) fn check_env(env: &BTreeMap<String, String>) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let event = Json::parse(br#"{"n": 123456789012345678901234567890}"#).unwrap();
+        let code = || CodeSource::Inline { name: "main.py".to_owned(), code: vec![0, 255] };
+        for work in [
+            Work::Script { language: Language::Python, code: code(), args: vec!["a".to_owned()] },
+            Work::Handler { language: Language::Python, code: code(), event },
+            Work::Command { argv: vec!["true".to_owned()] },
+        ] {
+            let new = NewExecution {
+                work,
+                env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+                cwd: Some("/tmp".to_owned()),
+                stdin: vec![1],
+                timeout: None,
+            };
+            let request = new.within(&sandkeep_core::defaults::limits()).unwrap();
+            let kept = serde_json::to_vec(&request).unwrap();
+            assert_eq!(serde_json::from_slice::<ExecutionRequest>(&kept).unwrap(), request);
+        }
+    }
 }

@@ -72,6 +72,13 @@ pub struct OutputLog {
     total_stderr: u64,
 }
 
+/// How many of `kept` bytes are those from the start: four fifths, and what does not divide. Whoever keeps output divides it
+/// by this, so that all have the same gap.
+#[must_use]
+pub const fn head_of(kept: u64) -> u64 {
+    kept - kept / 5
+}
+
 impl OutputLog {
     /// A log that keeps the first `head_cap` and the last `tail_cap` bytes. Memory is taken as bytes come.
     pub fn new(head_cap: usize, tail_cap: usize) -> Self {
@@ -87,9 +94,9 @@ impl OutputLog {
 
     /// A log that keeps `kept` bytes: four fifths from the start, the rest from the end.
     pub fn keeping(kept: ByteSize) -> Self {
-        let kept = usize::try_from(kept.bytes()).unwrap_or(usize::MAX);
-        let tail = kept / 5;
-        OutputLog::new(kept - tail, tail)
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let head = head_of(kept.bytes());
+        OutputLog::new(size(head), size(kept.bytes() - head))
     }
 
     /// Appends bytes of one stream. Never fails, never blocks, never grows past the caps.

@@ -90,6 +90,8 @@ pub fn make(path: &Path, bytes: u64, inodes: u64, held: &File) -> Result<()> {
 /// What an image says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
+    /// What the file system spans of its file.
+    pub size_bytes: u64,
     /// Files, directories and links that each of its block groups can hold.
     pub inodes_per_group: u64,
     /// Something was found to be wrong with it.
@@ -104,6 +106,8 @@ impl Superblock {
     pub fn read(image: &File, path: &Path) -> Result<Self> {
         // Fields of struct ext4_super_block (fs/ext4/ext4.h), which lies 1 KiB from the start.
         const LENGTH: usize = 60;
+        // The upper half of the number of blocks (s_blocks_count_hi).
+        const BLOCKS_HIGH: u64 = 1024 + 336;
         const MAGIC: [u8; 2] = 0xEF53_u16.to_le_bytes();
         const ERROR_FS: u8 = 2;
         let mut fields = [0; LENGTH];
@@ -111,8 +115,15 @@ impl Superblock {
         if fields[56..58] != MAGIC {
             return Err(at(path, io::ErrorKind::InvalidData.into()));
         }
-        let inodes_per_group = u32::from_le_bytes(fields[40..44].try_into().expect("four bytes"));
-        Ok(Self { inodes_per_group: inodes_per_group.into(), has_errors: fields[58] & ERROR_FS != 0 })
+        let mut high = [0; 4];
+        image.read_exact_at(&mut high, BLOCKS_HIGH).map_err(|source| at(path, source))?;
+        let number = |from: usize| u32::from_le_bytes(fields[from..from + 4].try_into().expect("four bytes"));
+        let blocks = u64::from(u32::from_le_bytes(high)) << 32 | u64::from(number(4));
+        Ok(Self {
+            size_bytes: blocks.saturating_mul(BLOCK_BYTES),
+            inodes_per_group: number(40).into(),
+            has_errors: fields[58] & ERROR_FS != 0,
+        })
     }
 
     /// How many inodes there are if its size is `bytes`: it grows by whole groups.

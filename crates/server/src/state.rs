@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) stopping: CancellationToken,
     /// Requests of the API that may still come in.
     pub(crate) requests: Arc<Semaphore>,
+    /// Open ends of the kind `WebSocket` that there may still be: they are no connections of HTTP any more.
+    pub(crate) sockets: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be read.
     pub(crate) bodies: Semaphore,
 }
@@ -74,6 +76,7 @@ impl App {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(config.limits.requests)),
+            sockets: Arc::new(Semaphore::new(config.limits.connections)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),
             sandboxes: Sandboxes::new(parts),

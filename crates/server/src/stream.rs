@@ -1,7 +1,9 @@
-//! Answers that go on: server-sent events, and bytes out of the store.
+//! Answers that go on: server-sent events, the same over a WebSocket, and bytes out of the store.
 //!
 //! A stream pulls: nothing is read for a client that has not taken what came before, so a slow one holds one piece. It ends
 //! when its source does, when the client leaves, and when the server stops; its client then comes back with the last id.
+
+pub(crate) mod socket;
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -11,7 +13,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use sandkeep_control::executions::Stored;
@@ -25,6 +27,27 @@ use crate::state::App;
 
 /// Between two signs of life where nothing happens: shorter than what proxies wait.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// One thing that is told.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Where to go on after it; nothing where there is nowhere.
+    pub(crate) id: Option<String>,
+    /// What it is.
+    pub(crate) name: String,
+    /// JSON.
+    pub(crate) data: String,
+}
+
+impl Event {
+    fn sse(self) -> sse::Event {
+        let event = sse::Event::default().event(self.name).data(self.data);
+        match self.id {
+            Some(id) => event.id(id),
+            None => event,
+        }
+    }
+}
 
 /// Something that events come from.
 pub(crate) trait Source: Send + 'static {
@@ -44,7 +67,7 @@ pub(crate) fn events(app: &App, source: impl Source) -> Response {
         }
     });
     let events = futures_util::StreamExt::flat_map(groups, |events| {
-        stream::iter(events.into_iter().map(Ok::<_, Infallible>))
+        stream::iter(events.into_iter().map(Event::sse).map(Ok::<_, Infallible>))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response()
 }
@@ -52,7 +75,7 @@ pub(crate) fn events(app: &App, source: impl Source) -> Response {
 /// What a client is told in the middle of a stream, before it ends. It comes back then.
 fn failed(problem: &Problem) -> Event {
     let told = json!({ "code": problem.code.as_str(), "detail": problem.message });
-    Event::default().event("error").data(told.to_string())
+    Event { id: None, name: "error".to_owned(), data: told.to_string() }
 }
 
 /// Text of something that has a JSON form.

@@ -65,7 +65,7 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
 pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
-    let trees = root_trees(spec).len() + shown(spec).len();
+    let trees = root_trees(spec).len() + shown(spec).len() + usize::from(spec.layer.is_set());
     if trees > MOST_TREES {
         return Err(problem("mount_refused", format!("{trees} trees to show are more than {MOST_TREES}")));
     }

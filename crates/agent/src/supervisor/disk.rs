@@ -25,7 +25,7 @@ use super::Supervisor;
 use super::execution::Killed;
 use super::layer::Files;
 use crate::clock;
-use book::Book;
+use book::{Book, Verdict};
 
 /// Between two walks at least, and while much is written.
 const LEAST_REST_US: u64 = 100_000;
@@ -190,9 +190,9 @@ impl DiskWatch {
         Ok(usage)
     }
 
-    /// A walk has ended; the limit that running code has passed.
-    fn measured(&mut self, now: u64) -> Option<proto::LimitKind> {
-        let mut walk = self.walk.take()?;
+    /// A walk has ended.
+    fn measured(&mut self, now: u64) -> Verdict {
+        let Some(mut walk) = self.walk.take() else { return Verdict::Fine };
         let mut answer = Vec::new();
         let _ended_early = walk.pipe.read_to_end(&mut answer);
         end(&walk.child);
@@ -205,11 +205,11 @@ impl DiskWatch {
             // Deeper than anybody makes it by accident: what is there cannot be known.
             Some(Err(Errno::LOOP)) => {
                 self.book.lose();
-                Some(proto::LimitKind::LIMIT_KIND_INODES)
+                Verdict::Over(proto::LimitKind::LIMIT_KIND_INODES)
             }
             Some(Err(_)) | None => {
                 self.failures += 1;
-                None
+                Verdict::Fine
             }
         }
     }
@@ -282,11 +282,15 @@ impl Supervisor {
 
     /// A walk has something to say.
     pub(super) fn disk_measured(&mut self) {
+        let alive = self.alive();
         let disk = self.sandbox.as_mut().and_then(|sandbox| sandbox.disk_watch.as_mut());
         let Some(disk) = disk else { return };
         let again = std::mem::take(&mut disk.again);
-        if let Some(limit) = disk.measured(clock::boot_us()) {
-            self.end_for(limit);
+        let now = clock::boot_us();
+        match disk.measured(now) {
+            Verdict::Fine => {}
+            Verdict::Doubtful => disk.begin(alive, now, disk.free_then),
+            Verdict::Over(limit) => self.end_for(limit),
         }
         if again {
             self.disk_user_ended();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sandkeep_core::code::{ErrorCode, Problem};
-use sandkeep_core::output::Stream;
+use sandkeep_core::output::{Stream, head_of};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::Running;
 use sandkeep_runtime::driver::{Cancel, Ended, Event};
@@ -163,12 +163,10 @@ struct Gathered {
 
 impl Gathered {
     fn new(kept: ByteSize) -> Self {
-        let all = kept.bytes();
-        // As the supervisor divides it.
-        let tail_cap = all / 5;
+        let head_cap = head_of(kept.bytes());
         Self {
-            head_cap: all - tail_cap,
-            tail_cap,
+            head_cap,
+            tail_cap: kept.bytes() - head_cap,
             ready: Vec::new(),
             gathered: 0,
             tail: std::collections::VecDeque::new(),
@@ -193,7 +191,10 @@ impl Gathered {
         }
     }
 
-    fn missing(&mut self, _from: u64, to: u64) {
+    /// The supervisor has not kept these: the head ends here, if it has not yet, and the tail begins behind them.
+    fn missing(&mut self, from: u64, to: u64) {
+        self.head_cap = self.head_cap.min(from);
+        self.tail.clear();
         self.reach = self.reach.max(to);
     }
 
@@ -210,7 +211,10 @@ impl Gathered {
 
     /// Of `total` bytes that were written: makes the gap and the tail ready.
     fn end(&mut self, total: u64) {
+        let kept_from = self.tail.front().map_or(total, |(at, _)| *at);
         let keep_from = total.saturating_sub(self.tail_cap).max(self.head_cap);
+        // Never before what there is. Where all went into the head, that is where the log ends.
+        let keep_from = if self.reach > self.head_cap { keep_from.max(kept_from) } else { keep_from };
         if keep_from > self.head_cap {
             self.ready.push(Part::Gap { from: self.head_cap, to: keep_from });
         }
@@ -230,5 +234,56 @@ impl Gathered {
             return None;
         }
         Some(self.ready.remove(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is stored of events `(offset, bytes)`, where a length below 0 is that many missing, of a log of `total` bytes:
+    /// ranges, and which is the gap.
+    #[track_caller]
+    fn check(kept: u64, events: &[(u64, i64)], total: u64, expected: &[(u64, u64, bool)]) {
+        let mut log = Gathered::new(ByteSize::from_bytes(kept));
+        for (offset, length) in events {
+            match usize::try_from(*length) {
+                Ok(length) => log.output(*offset, Stream::Stdout, vec![b'x'; length]),
+                Err(_) => log.missing(*offset, offset + length.unsigned_abs()),
+            }
+        }
+        log.end(total);
+        let mut stored = Vec::new();
+        while let Some(part) = log.take() {
+            stored.push(match part {
+                Part::Gap { from, to } => (from, to, true),
+                Part::Segments { from, segments } => (
+                    from,
+                    from + segments.iter().map(|segment| segment.bytes.len() as u64).sum::<u64>(),
+                    false,
+                ),
+            });
+        }
+        assert_eq!(stored, expected, "{events:?}");
+        assert!(stored.windows(2).all(|two| two[0].1 == two[1].0), "no position is passed by");
+    }
+
+    #[test]
+    fn the_log_has_one_gap_and_no_other_break() {
+        check(10, &[], 0, &[]);
+        check(10, &[(0, 5), (5, 5)], 10, &[(0, 10, false)]);
+        check(10, &[(0, 20)], 20, &[(0, 8, false), (8, 18, true), (18, 20, false)]);
+        check(10, &[(0, 9), (9, 3)], 12, &[(0, 8, false), (8, 10, true), (10, 12, false)]);
+        // The supervisor kept less of the head, or of the tail, than would be kept here.
+        check(10, &[(0, 7), (7, -11), (18, 2)], 20, &[(0, 7, false), (7, 18, true), (18, 20, false)]);
+        check(10, &[(0, 8), (8, -11), (19, 1)], 20, &[(0, 8, false), (8, 19, true), (19, 20, false)]);
+        // It fell behind twice: what lies between belongs to no end.
+        check(
+            10,
+            &[(0, 8), (8, -2), (10, 3), (13, -6), (19, 1)],
+            20,
+            &[(0, 8, false), (8, 19, true), (19, 20, false)],
+        );
+        check(10, &[(0, 8), (8, -12)], 20, &[(0, 8, false), (8, 20, true)]);
     }
 }

@@ -1,7 +1,6 @@
 //! Between the words of this crate and the messages of the protocol.
 
 use sandkeep_core::code::{ErrorCode, Problem};
-use sandkeep_core::defaults;
 use sandkeep_core::enforcement::{Enforcement, Level};
 use sandkeep_core::execution::{Artifact, EndFacts, Exit, Metrics, MetricsSource, NotRunnable};
 use sandkeep_core::limits::LimitKind;
@@ -264,10 +263,4 @@ fn limit_kind(kind: proto::LimitKind) -> Option<LimitKind> {
         proto::LimitKind::LIMIT_KIND_INODES => Some(LimitKind::Inodes),
         proto::LimitKind::LIMIT_KIND_OUTPUT => Some(LimitKind::Output),
     }
-}
-
-/// How the kept output is divided: the defaults' proportion, whatever is kept.
-pub(super) fn output_head_bytes(kept: u64) -> u64 {
-    kept / defaults::OUTPUT.bytes() * defaults::OUTPUT_HEAD.bytes()
-        + kept % defaults::OUTPUT.bytes() * defaults::OUTPUT_HEAD.bytes() / defaults::OUTPUT.bytes()
 }

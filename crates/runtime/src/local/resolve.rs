@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::execution::{CodeSource, Language, Work};
+use sandkeep_core::output::head_of;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::start_execution;
 use sandkeep_sandbox::idmap::USER_ID;
 use sandkeep_sandbox::root::HOST_TREES;
 
-use super::convert::output_head_bytes;
 use crate::driver::{ExecutionSpec, Root, Stdin, User};
 
 const PYTHON_HANDLER: &str = include_str!("../../helpers/handler.py");
@@ -103,7 +103,7 @@ pub(super) fn start(
     let execution_limits = proto::ExecutionLimits {
         timeout_ms: limits.timeout.as_millis(),
         output_bytes: limits.output.bytes(),
-        output_head_bytes: output_head_bytes(limits.output.bytes()),
+        output_head_bytes: head_of(limits.output.bytes()),
         output_kill_bytes: limits.output_kill.map_or(0, |size| size.bytes()),
         open_files: limits.open_files,
         ..Default::default()

@@ -10,8 +10,9 @@ use sandkeep_core::enforcement::Level;
 use sandkeep_core::execution::{ExecutionState, Language};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::sandbox::Profile;
+use sandkeep_core::sandbox::place::MOUNTS_MAX;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Mount, Root, SandboxSpec, User};
 use sandkeep_runtime::{Driver, Sandbox};
 
 use crate::support::{command, fresh, run, sandbox_spec, script, shell, until_output};
@@ -302,6 +303,25 @@ pub async fn a_link_in_a_kept_layer_leads_nowhere(driver: &dyn Driver) {
         sandbox.stop().await;
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made on the host");
     }
+    place.remove(driver).await;
+}
+
+/// Root, shim, layer and as many mounts as may be: all of them are handed to process 1 in one message.
+pub async fn a_layer_goes_with_as_many_mounts_as_may_be(driver: &dyn Driver) {
+    let (root, shown) = (busybox_root(), tempfile::tempdir().unwrap());
+    fs::set_permissions(shown.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut place = Place::dev();
+    place.spec.root = Root::Directory(root.path().to_str().unwrap().to_owned());
+    let mount = |n: usize| Mount {
+        source: shown.path().to_str().unwrap().to_owned(),
+        target: format!("/mnt/{n}").parse().unwrap(),
+        writable: false,
+    };
+    place.spec.mounts = (0..MOUNTS_MAX).map(mount).collect();
+    let sandbox = place.start(driver).await;
+    let count = command(&["/bin/busybox", "sh", "-c", "set -- /mnt/*; echo $#"]);
+    assert_eq!(run(sandbox.as_ref(), &count).await.assert_succeeded().out(), format!("{MOUNTS_MAX}\n"));
+    sandbox.stop().await;
     place.remove(driver).await;
 }
 

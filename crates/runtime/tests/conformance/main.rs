@@ -121,6 +121,7 @@ macro_rules! every_case {
             layers::what_is_no_layer_is_refused_and_left_alone,
             layers::nobody_else_can_enter_it,
             layers::a_link_in_a_kept_layer_leads_nowhere,
+            layers::a_layer_goes_with_as_many_mounts_as_may_be,
             shortage::without_descriptors_a_start_is_refused,
             shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
             shortage::nothing_stays_of_many_executions,

@@ -139,6 +139,28 @@ fn growing_that_was_interrupted_is_taken_back_and_done_again() {
 }
 
 #[test]
+fn after_growing_failed_the_limits_of_before_are_good_again() {
+    block_on(async {
+        let driver = crate::local();
+        let Some((_parent, spec)) = used(&driver).await else { return };
+        let path = image(&spec);
+        let size = fs::metadata(&path).unwrap().len();
+        // As it is left where the file had become larger, and nothing else had.
+        for with_undo in [false, true] {
+            File::options().write(true).open(&path).unwrap().set_len(size * 4).unwrap();
+            if with_undo {
+                fs::write(path.with_file_name("grow.undo"), "").unwrap();
+            }
+            let sandbox = driver.create(&spec).await.unwrap();
+            let (bytes, _) = room(sandbox.as_ref()).await;
+            assert!(bytes <= size, "{bytes} of {size}");
+            sandbox.stop().await;
+            assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        }
+    });
+}
+
+#[test]
 fn a_damaged_image_is_mended_or_refused() {
     block_on(async {
         let driver = crate::local();

@@ -200,8 +200,9 @@ impl Heard {
     /// It ended by itself with 0; shows what it said when it did not.
     #[track_caller]
     pub fn assert_succeeded(&self) -> &Self {
-        let (out, err) = (self.out(), self.err());
-        assert_eq!(self.exit(), Some(Exit::Code(0)), "stdout: {out:.2000}\nstderr: {err:.2000}");
+        let (out, err, limit) = (self.out(), self.err(), self.end().limit);
+        let said = format!("limit: {limit:?}\nstdout: {out:.2000}\nstderr: {err:.2000}");
+        assert_eq!(self.exit(), Some(Exit::Code(0)), "{said}");
         self
     }
 }

@@ -85,7 +85,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header)
-            .serve_connection(io, service);
+            .serve_connection(io, service)
+            .with_upgrades();
         let mut serving = pin!(serving);
         tokio::select! {
             done = serving.as_mut() => return done,

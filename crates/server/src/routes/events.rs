@@ -65,11 +65,11 @@ async fn list(
 struct Reader(Follow);
 
 impl stream::Source for Reader {
-    async fn next(&mut self) -> Result<Option<Vec<axum::response::sse::Event>>, Problem> {
+    async fn next(&mut self) -> Result<Option<Vec<stream::Event>>, Problem> {
         let event = |row: Row| {
             let event = shown(row);
             let (id, data) = (event.position.to_string(), stream::json(&event));
-            axum::response::sse::Event::default().id(id).event(event.kind).data(data)
+            stream::Event { id: Some(id), name: event.kind, data }
         };
         Ok(Some(self.0.next().await?.into_iter().map(event).collect()))
     }

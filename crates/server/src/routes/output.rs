@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
-use axum::response::sse::Event;
 use axum::response::{IntoResponse as _, Response};
 use sandkeep_api::Document;
 use sandkeep_api::executions::{ExecutionEnd, Output, OutputChunk, ReadOutput};
@@ -20,7 +19,8 @@ use utoipa_axum::routes;
 use crate::extract::{Caller, Id, Query};
 use crate::refusal::Answer;
 use crate::state::App;
-use crate::stream::{self, Resume};
+use crate::stream::socket::Upgrade;
+use crate::stream::{self, Event, Resume};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(output)).routes(routes!(stream))
@@ -96,7 +96,7 @@ async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
 ///
 /// Events are `output` (an `OutputChunk`), `gap` (positions that were not kept) and, last, `end` (an `ExecutionEnd`). Their ids
 /// are where to read on: a client that comes back with `Last-Event-ID` misses nothing and gets nothing twice, and one that
-/// has seen the end is told so with 204.
+/// has seen the end is told so with 204. A message of a WebSocket is the same as one object, `{"event", "id", "data"}`.
 #[utoipa::path(
     get,
     path = "/executions/{id}/stream",
@@ -109,6 +109,7 @@ async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 101, description = "It goes on as a WebSocket."),
         (status = 204, description = "The end was seen."),
         (status = "4XX", body = Document, content_type = "application/problem+json"),
         (status = "5XX", body = Document, content_type = "application/problem+json"),
@@ -120,6 +121,7 @@ async fn stream(
     Id(id): Id<ExecutionId>,
     Query(from): Query<ReadOutput>,
     resume: Resume,
+    upgrade: Upgrade,
 ) -> Answer<Response> {
     let position = match resume.of::<u64>(END)? {
         stream::At::Begin => from.after,
@@ -127,7 +129,10 @@ async fn stream(
         stream::At::End => return Ok(axum::http::StatusCode::NO_CONTENT.into_response()),
     };
     let follow = app.executions.follow(&Arc::clone(&caller.0), id, position).await?;
-    Ok(stream::events(&app, Reader(follow)))
+    match upgrade.0 {
+        Some(upgrade) => Ok(stream::socket::open(&app, upgrade, Reader(follow))?),
+        None => Ok(stream::events(&app, Reader(follow))),
+    }
 }
 
 /// The id of the last event.
@@ -155,5 +160,5 @@ fn event(told: Told) -> Event {
         }
         Told::End(result) => (END.to_owned(), "end", stream::json(&ExecutionEnd::from(&*result))),
     };
-    Event::default().id(id).event(name).data(data)
+    Event { id: Some(id), name: name.to_owned(), data }
 }

@@ -105,7 +105,10 @@ async fn list(
         template: wanted.template,
         name: wanted.name,
         labels: wanted.labels.as_deref().map(labels).transpose()?.unwrap_or_default(),
-        created_after_us: wanted.created_after.map_or(nothing.created_after_us, us),
+        // To the end of that millisecond: what is shown of a time is what is compared.
+        created_after_us: wanted
+            .created_after
+            .map_or(nothing.created_after_us, |at| us(at).saturating_add(999)),
         created_before_us: wanted.created_before.map_or(nothing.created_before_us, us),
     };
     let listed = app.sandboxes.list(&caller.0, project_id, &filter, before, limit).await?;

@@ -16,6 +16,7 @@ mod authorization;
 mod contract;
 mod postgres;
 mod routing;
+mod running;
 mod slow;
 mod stopping;
 mod tls;

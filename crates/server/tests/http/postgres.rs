@@ -1,7 +1,7 @@
 //! The same server on PostgreSQL, and what it says when that goes away.
 
 #[path = "../../../store/tests/support/postgres.rs"]
-mod support;
+pub(crate) mod support;
 
 use sqlx::Connection as _;
 

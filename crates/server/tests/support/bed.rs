@@ -43,6 +43,11 @@ impl Bed {
         Ok(Bed { address, metrics_address, url, stop, running, directory })
     }
 
+    /// Waits until it has stopped, and gives what it leaves.
+    pub(crate) async fn stopped(self) -> (Drained, tempfile::TempDir) {
+        (self.running.await.unwrap(), self.directory)
+    }
+
     /// Asks it to stop and waits until it has.
     pub(crate) async fn stop(self) -> Drained {
         self.stop.cancel();

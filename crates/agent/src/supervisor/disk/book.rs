@@ -3,6 +3,17 @@
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_sandbox::tree::Usage;
 
+/// What is to be done after a measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    /// Too much, as it seems: a file that was deleted during the walk may be in it, and another that came in its place. To be
+    /// measured again at once.
+    Doubtful,
+    /// What runs has passed this limit.
+    Over(proto::LimitKind),
+}
+
 /// What is known of how full it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Book {
@@ -18,15 +29,16 @@ impl Book {
         Self { bytes: Level::new(most.bytes), entries: Level::new(most.entries), lost: false }
     }
 
-    /// Takes what was measured, `settled` if those who were ended before were gone when that began; the limit for which
-    /// what runs is to be ended.
-    pub(super) fn take(&mut self, now: Usage, settled: bool) -> Option<proto::LimitKind> {
+    /// Takes what was measured, `settled` if those who were ended before were gone when that began.
+    pub(super) fn take(&mut self, now: Usage, settled: bool) -> Verdict {
         self.lost = false;
         let (bytes, entries) = (self.bytes.take(now.bytes, settled), self.entries.take(now.entries, settled));
-        if bytes {
-            return Some(proto::LimitKind::LIMIT_KIND_DISK);
+        match (bytes, entries) {
+            (Seen::Over, _) => Verdict::Over(proto::LimitKind::LIMIT_KIND_DISK),
+            (_, Seen::Over) => Verdict::Over(proto::LimitKind::LIMIT_KIND_INODES),
+            (Seen::OverOnce, _) | (_, Seen::OverOnce) => Verdict::Doubtful,
+            (Seen::Within, Seen::Within) => Verdict::Fine,
         }
-        entries.then_some(proto::LimitKind::LIMIT_KIND_INODES)
     }
 
     /// It cannot be measured any more.
@@ -71,31 +83,46 @@ struct Level {
     /// Somebody went over, and what they left is not known yet; nor is what there was in the beginning.
     owed: bool,
     times_over: u32,
+    /// The last measure was too much.
+    over_once: bool,
+}
+
+/// How a measure is to the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Within,
+    OverOnce,
+    /// Twice in a row.
+    Over,
 }
 
 impl Level {
     fn new(most: u64) -> Self {
-        Self { most, now: 0, grace: None, owed: true, times_over: 0 }
+        Self { most, now: 0, grace: None, owed: true, times_over: 0, over_once: false }
     }
 
-    /// Whether what runs is to be ended.
-    fn take(&mut self, now: u64, settled: bool) -> bool {
+    fn take(&mut self, now: u64, settled: bool) -> Seen {
         self.now = now;
+        let over_before = std::mem::take(&mut self.over_once);
         if now <= self.most {
             (self.grace, self.owed, self.times_over) = (None, false, 0);
         }
         if now <= self.grace.unwrap_or(self.most) {
-            return false;
+            return Seen::Within;
         }
         if self.owed {
             // Those who were to be ended are, and whoever came since has done nothing.
             if settled {
                 (self.grace, self.owed) = (Some(now), false);
             }
-            return false;
+            return Seen::Within;
+        }
+        if !over_before {
+            self.over_once = true;
+            return Seen::OverOnce;
         }
         (self.owed, self.times_over) = (true, self.times_over + 1);
-        true
+        Seen::Over
     }
 
     fn is_full(&self) -> bool {
@@ -116,8 +143,13 @@ mod tests {
     fn check(steps: &[(u64, bool, bool)], full: bool) {
         let mut book = book();
         for (bytes, settled, ends) in steps {
-            let limit = book.take(Usage { bytes: *bytes, entries: 1 }, *settled);
-            assert_eq!(limit, ends.then_some(DISK), "{bytes} in {steps:?}");
+            let mut verdict = book.take(Usage { bytes: *bytes, entries: 1 }, *settled);
+            if *ends {
+                assert_eq!(verdict, Verdict::Doubtful, "{bytes} in {steps:?}");
+                verdict = book.take(Usage { bytes: *bytes, entries: 1 }, *settled);
+            }
+            let expected = if *ends { Verdict::Over(DISK) } else { Verdict::Fine };
+            assert_eq!(verdict, expected, "{bytes} in {steps:?}");
         }
         assert_eq!(book.is_full(), full, "{steps:?}");
     }
@@ -149,10 +181,23 @@ mod tests {
     #[test]
     fn files_are_counted_too() {
         let mut book = book();
-        assert_eq!(book.take(Usage { bytes: 1, entries: 1 }, true), None);
-        assert_eq!(book.take(Usage { bytes: 1, entries: 11 }, true), Some(INODES));
-        assert_eq!(book.take(Usage { bytes: 101, entries: 11 }, false), Some(DISK));
-        assert_eq!(book.take(Usage { bytes: 1, entries: 1 }, true), None);
+        assert_eq!(book.take(Usage { bytes: 1, entries: 1 }, true), Verdict::Fine);
+        assert_eq!(book.take(Usage { bytes: 1, entries: 11 }, true), Verdict::Doubtful);
+        assert_eq!(book.take(Usage { bytes: 1, entries: 11 }, true), Verdict::Over(INODES));
+        assert_eq!(book.take(Usage { bytes: 101, entries: 11 }, false), Verdict::Doubtful);
+        assert_eq!(book.take(Usage { bytes: 101, entries: 11 }, false), Verdict::Over(DISK));
+        assert_eq!(book.take(Usage { bytes: 1, entries: 1 }, true), Verdict::Fine);
+        assert!(!book.is_full());
+    }
+
+    #[test]
+    fn what_is_seen_once_ends_nobody() {
+        let mut book = book();
+        for _ in 0..10 {
+            assert_eq!(book.take(Usage { bytes: 90, entries: 1 }, true), Verdict::Fine);
+            // A file that was deleted during the walk, and the one that came after it.
+            assert_eq!(book.take(Usage { bytes: 170, entries: 1 }, true), Verdict::Doubtful);
+        }
         assert!(!book.is_full());
     }
 }

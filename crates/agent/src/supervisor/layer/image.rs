@@ -55,7 +55,7 @@ pub(super) fn mount(place: &Place, limits: &proto::SandboxLimits, kind: &Kind) -
         Err(errno) => return Err(unusable(&place.path, &errno)),
     }
     settle(&image, place)?;
-    let size = image.metadata().map_err(|error| unusable(&place.path, &error))?.len();
+    let size = take_back_length(&image, place, *disk_bytes)?;
     // What was asked for before stays askable, whatever the file system made of it.
     if size != *disk_bytes || (limits.disk_bytes, limits.inodes) != (size, *asked) {
         fit(size, Superblock::read(&image, &path).map_err(|error| failed(place, &error))?, limits)?;
@@ -82,6 +82,21 @@ fn settle(image: &File, place: &Place) -> Result<(), Problem> {
         Ok(())
     };
     settled.map_err(|error| failed(place, &error))
+}
+
+/// The image's size. A growth that ended before the file system had become larger (no room on the host, a kill) may have
+/// left a larger file: that goes back to the `recorded` size, or the limits it was used with would be refused for good.
+fn take_back_length(image: &File, place: &Place, recorded: u64) -> Result<u64, Problem> {
+    let size = image.metadata().map_err(|error| unusable(&place.path, &error))?.len();
+    if size <= recorded {
+        return Ok(size);
+    }
+    let has = Superblock::read(image, &place.at(IMAGE)).map_err(|error| failed(place, &error))?;
+    if has.size_bytes > recorded {
+        return Ok(size);
+    }
+    image.set_len(recorded).map_err(|error| unusable(&place.path, &error))?;
+    Ok(recorded)
 }
 
 /// Whether an image of `size` bytes can be brought to `limits`. It is never made smaller. Its inodes grow with it, in
@@ -180,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_image_grows_with_its_inodes_and_does_not_shrink() {
-        let has = Superblock { inodes_per_group: 8192, has_errors: false };
+        let has = Superblock { size_bytes: 1024 * MIB, inodes_per_group: 8192, has_errors: false };
         let fits = |disk, inodes| fit(1024 * MIB, has, &limits(disk, inodes)).is_ok();
         assert!(fits(1024 * MIB, 65_536) && fits(2048 * MIB, 131_072) && fits(1500 * MIB, 96_000));
         assert!(!fits(1023 * MIB, 65_536), "smaller");

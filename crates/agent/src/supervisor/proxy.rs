@@ -36,6 +36,11 @@ pub(super) struct Proxied {
 }
 
 impl Proxied {
+    /// The streams towards the agent.
+    pub(super) fn into_inwards(self) -> impl Iterator<Item = StreamId> {
+        self.twins.into_values().map(|twin| twin.stream)
+    }
+
     fn of_agent(&mut self, agent: StreamId) -> Option<(StreamId, &mut Twin)> {
         self.twins.iter_mut().find(|(_, twin)| twin.stream == agent).map(|(server, twin)| (*server, twin))
     }

@@ -65,6 +65,20 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
     }
 }
 
+/// Of a sandbox that was found again, what starts in it depends on.
+pub(super) fn root_and_profile(spec: &proto::SandboxSpec) -> Option<(Root, Profile)> {
+    let root = match spec.root.as_option()?.kind.as_ref()? {
+        root::Kind::Host(_) => Root::Host,
+        root::Kind::Directory(directory) => Root::Directory(directory.path.clone()),
+    };
+    let profile = match spec.profile.as_known()? {
+        proto::Profile::PROFILE_STRICT => Profile::Strict,
+        proto::Profile::PROFILE_DEV => Profile::Dev,
+        proto::Profile::PROFILE_UNSPECIFIED => return None,
+    };
+    Some((root, profile))
+}
+
 /// What is written and not kept lives in memory, and pages of it count there: more than half of the memory limit would
 /// make a full disk kill every later execution.
 fn temporary_bytes(spec: &SandboxSpec) -> u64 {

@@ -105,13 +105,22 @@ fn concerns_all(error: &Error) -> bool {
 /// Commits what `ran`, or undoes it.
 async fn close(tx: &mut Tx, ran: Result<()>) -> Result<()> {
     match ran {
-        Ok(()) => tx.run("commit", "COMMIT").await,
+        Ok(()) => commit(tx).await,
         Err(error) => {
             // If this fails too, the connection is gone and with it the transaction.
             let _gone = tx.run("roll back", "ROLLBACK").await;
             Err(error)
         }
     }
+}
+
+async fn commit(tx: &mut Tx) -> Result<()> {
+    #[cfg(feature = "crash-points")]
+    crate::crash::point();
+    let committed = tx.run("commit", "COMMIT").await;
+    #[cfg(feature = "crash-points")]
+    crate::crash::point();
+    committed
 }
 
 /// Opens a transaction of the given class.

@@ -162,8 +162,9 @@ pub async fn its_disk_is_bounded(driver: &dyn Driver) {
         assert_eq!((heard.end().state, heard.end().limit), (ExecutionState::Failed, Some(LimitKind::Disk)));
         assert_eq!(sandbox.enforcement().disk, Level::Watched);
     }
+    // What was removed is free once the journal has it: on a busy host that is a moment later.
     let again = shell(
-        "ls -l large; cp large /tmp/x 2>/dev/null; rm large && head -c 16M /dev/zero > fits && echo room",
+        "ls -l large; cp large /tmp/x 2>/dev/null; rm large && sync && head -c 16M /dev/zero > fits && echo room",
     );
     let heard = run(sandbox.as_ref(), &again).await;
     assert!(heard.assert_succeeded().out().ends_with("room\n"), "it can be cleaned up");

@@ -18,6 +18,7 @@ NEEDS=(
     "lint|cmd:git|git"
     "lint|cmd:shellcheck|shellcheck"
     "test|cmd:git|git"
+    "test|cmd:curl|curl"
     "test|cmd:newuidmap|uidmap"
     "test|cmd:setpriv|util-linux"
     "test|cmd:unshare|util-linux"

@@ -28,6 +28,7 @@ macro_rules! request {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
         #[serde(default, deny_unknown_fields)]
+        #[schema(example = json!({"language": "python", "code": "print(6*7)", "timeout_ms": 5000}))]
         pub struct $name {
             $($own)*
             /// Language of `code`.
@@ -208,6 +209,22 @@ pub struct WaitExecution {
 pub struct ReadOutput {
     /// The first position wanted; 0 unless given.
     pub after: u64,
+}
+
+/// The last position that a log can have: both databases count in `i64`.
+const POSITION_MOST: u64 = i64::MAX.unsigned_abs();
+
+/// A position that a client gave.
+///
+/// # Errors
+/// `invalid_query`: no log is so long.
+pub fn position(after: u64) -> Result<u64, Problem> {
+    if after <= POSITION_MOST {
+        return Ok(after);
+    }
+    let expected = format!("at most {POSITION_MOST}");
+    Err(Problem::refused(ErrorCode::InvalidQuery, &after.to_string(), "is no position", &expected)
+        .within("after"))
 }
 
 /// A stretch of an execution's merged log.

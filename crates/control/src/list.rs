@@ -24,7 +24,7 @@ pub(crate) struct Look<T> {
     limit: usize,
     at: Before,
     seen: u32,
-    /// Rows of the last reading that are still awaited, and how many it was to have.
+    /// Rows of the last reading that were not there, or are still to be told of.
     missing: u32,
     full: bool,
 }
@@ -41,8 +41,11 @@ impl<T> Look<T> {
         if self.full || self.missing > 0 || self.seen >= SEEN_MOST {
             return None;
         }
-        self.missing = AT_ONCE;
-        Some((self.at.clone(), AT_ONCE))
+        // At first a page and what begins the next; more only where most rows are not wanted.
+        let page = u32::try_from(self.limit).unwrap_or(AT_ONCE).saturating_add(1);
+        let most = if self.seen == 0 { page.min(AT_ONCE) } else { AT_ONCE };
+        self.missing = most;
+        Some((self.at.clone(), most))
     }
 
     /// One row, with its item if it is wanted.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
 use sandkeep_api::Document;
-use sandkeep_api::executions::{ExecutionEnd, Output, OutputChunk, ReadOutput};
+use sandkeep_api::executions::{ExecutionEnd, Output, OutputChunk, ReadOutput, position};
 use sandkeep_control::executions::{Follow, Stored, Told};
 use sandkeep_control::output::Piece;
 use sandkeep_core::code::Problem;
@@ -60,7 +60,7 @@ async fn output(
     Query(from): Query<ReadOutput>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let stored = app.executions.output(&caller.0, id, from.after).await?;
+    let stored = app.executions.output(&caller.0, id, position(from.after)?).await?;
     if !stream::accepts(&headers, "application/octet-stream") {
         return Ok(Json(page(stored, from.after).await?).into_response());
     }
@@ -124,8 +124,8 @@ async fn stream(
     upgrade: Upgrade,
 ) -> Answer<Response> {
     let position = match resume.of::<u64>(END)? {
-        stream::At::Begin => from.after,
-        stream::At::After(position) => position,
+        stream::At::Begin => position(from.after)?,
+        stream::At::After(after) => position(after)?,
         stream::At::End => return Ok(axum::http::StatusCode::NO_CONTENT.into_response()),
     };
     let follow = app.executions.follow(&Arc::clone(&caller.0), id, position).await?;

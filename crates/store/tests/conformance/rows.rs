@@ -8,7 +8,8 @@ use sandkeep_store::{Durability, Error, Guarded};
 use crate::{Bed, NOW, SECOND, both, durably, sandbox_id};
 
 both! { a_wish_is_made_true_once_per_generation an_ended_one_is_history names_are_free_again_after_the_end
-an_incarnation_never_goes_back what_failed_is_tried_again_when_due lists_are_newest_first_and_go_on what_is_unknown_is_left_alone }
+an_incarnation_never_goes_back what_failed_is_tried_again_when_due lists_are_newest_first_and_go_on what_is_unknown_is_left_alone
+what_goes_takes_nothing_new what_is_said_of_one_changes_if_it_is_as_it_was }
 
 async fn accept(bed: &Bed, name: Option<&str>, now_us: i64) -> sandkeep_store::Result<SandboxId> {
     let id = sandbox_id();
@@ -158,5 +159,56 @@ mod cases {
         let mut reader = bed.store.reader().await.unwrap();
         let page = sandboxes::list(&mut reader, bed.project_id, &Before::nothing(), 3).await.unwrap();
         assert_eq!(page[0].state, "hibernating");
+    }
+
+    pub(super) async fn what_goes_takes_nothing_new(bed: &Bed) {
+        let (wished, lost) = (accept(bed, None, NOW).await.unwrap(), accept(bed, None, NOW).await.unwrap());
+        let enter =
+            |id| bed.store.write(Durability::Durable, id, |tx, id| Box::pin(sandboxes::enter(tx, *id, NOW)));
+        enter(wished).await.unwrap();
+        durably!(bed.store, wished, |tx, id| sandboxes::want(tx, *id, 1, "deleted", NOW)).unwrap();
+        assert!(matches!(enter(wished).await, Err(Error::Ended { .. })));
+        let mine = claim(bed).await.into_iter().find(|sandbox| sandbox.id == lost).unwrap();
+        let close = |token| {
+            let by = Claim { token, ..of(&mine) };
+            bed.store
+                .write(Durability::Durable, (lost, by), |tx, of| Box::pin(sandboxes::close(tx, of.0, of.1)))
+        };
+        close(mine.token - 1).await.unwrap();
+        enter(lost).await.expect("an earlier claim closes nothing");
+        close(mine.token).await.unwrap();
+        assert!(matches!(enter(lost).await, Err(Error::Ended { .. })));
+        let found = get(bed, lost).await.unwrap();
+        assert_eq!(
+            (found.desired.as_str(), found.generation),
+            ("deleted", mine.generation + 1),
+            "to be ended still"
+        );
+        assert!(
+            matches!(enter(sandbox_id()).await, Err(Error::Ended { .. })),
+            "what never was takes nothing either"
+        );
+    }
+
+    pub(super) async fn what_is_said_of_one_changes_if_it_is_as_it_was(bed: &Bed) {
+        let id = accept(bed, Some("a"), NOW).await.unwrap();
+        accept(bed, Some("taken"), NOW).await.unwrap();
+        let describe = |before: &'static str, name: &'static str| {
+            bed.store.write(Durability::Durable, (id, before, name), |tx, of| {
+                Box::pin(sandboxes::describe(tx, of.0, of.1, Some(of.2), "{\"n\":1}"))
+            })
+        };
+        assert_eq!(describe("{\"n\":0}", "b").await.unwrap(), Guarded::Stale);
+        assert!(matches!(describe("{}", "taken").await, Err(Error::Taken { .. })));
+        assert_eq!(describe("{}", "b").await.unwrap(), Guarded::Updated);
+        let mut reader = bed.store.reader().await.unwrap();
+        assert_eq!(sandboxes::named(&mut reader, bed.project_id, "a").await.unwrap(), None);
+        let found = sandboxes::named(&mut reader, bed.project_id, "b").await.unwrap().unwrap();
+        assert_eq!((found.id, found.spec.as_str()), (id, "{\"n\":1}"));
+        let mine = of(&claim(bed).await.into_iter().find(|sandbox| sandbox.id == id).unwrap());
+        durably!(bed.store, (id, mine), |tx, of| sandboxes::end(tx, of.0, of.1, "deleted", NOW)).unwrap();
+        assert_eq!(sandboxes::named(&mut reader, bed.project_id, "b").await.unwrap(), None);
+        let ended = sandboxes::list_ended(&mut reader, bed.project_id, &Before::nothing(), 9).await.unwrap();
+        assert_eq!(ended.iter().map(|ended| ended.id).collect::<Vec<_>>(), [id]);
     }
 }

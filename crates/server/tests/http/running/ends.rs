@@ -73,7 +73,16 @@ async fn what_only_waits_takes_no_place() {
     let sandbox = client.sandbox().await;
     let begin = json!({"command": ["sh", "-c", "while ! [ -e go ]; do sleep 0.01; done"]});
     let path = format!("/sandboxes/{sandbox}/executions?wait=true");
-    let (ended, ()) = tokio::join!(client.made(&path, &begin), async {
+    // Whoever finds the only place taken comes again.
+    let waits = async {
+        loop {
+            let reply = client.post(&path, &begin).await;
+            if reply.status != 503 {
+                return reply.json();
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(waits, async {
         // Until it waits, it has the only place.
         let list = format!("/sandboxes/{sandbox}/executions?status=running");
         loop {

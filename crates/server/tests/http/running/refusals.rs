@@ -71,6 +71,11 @@ async fn what_cannot_be_is_refused_with_its_value() {
         "{document}"
     );
     let execution = client.begin(&sandbox, "true").await;
+    let most = "9223372036854775808";
+    for path in ["output", "stream"] {
+        let reply = client.ask("GET", &format!("{execution}/{path}?after={most}"), &[], "").await;
+        assert_eq!(reply.problem(400, "invalid_query")["value"], most);
+    }
     let last = [("Last-Event-ID", "x")];
     client.ask("GET", &format!("{execution}/stream"), &last, "").await.problem(400, "invalid_query");
     client.stop().await;

@@ -119,12 +119,19 @@ impl Engine {
         if !self.parts.driver.outlives() {
             return self.stop_all(patience).await;
         }
-        self.stop.cancel();
-        self.leave.cancel();
+        self.take_nothing_up();
         self.tasks.close();
         self.tasks.wait().await;
         // Their supervisors see at once that nobody is there.
         lock(&self.held).clear();
+    }
+
+    /// Begins to stop; what outlives us is left.
+    fn take_nothing_up(&self) {
+        self.stop.cancel();
+        if self.parts.driver.outlives() {
+            self.leave.cancel();
+        }
     }
 
     /// Stops taking things up, gives what runs until `patience` is over to end, then ends what this server holds. Returns
@@ -180,7 +187,7 @@ impl Engine {
                 .write(Durability::Relaxed, seen, |tx, of| Box::pin(servers::seen(tx, of.0, of.1)));
             if let Some(false) = self.told("say that we are here", seen.await) {
                 // Somebody voided us: what we hold is theirs now, and every write of ours is refused.
-                self.stop.cancel();
+                self.take_nothing_up();
                 return;
             }
         }

@@ -110,6 +110,8 @@ impl Engine {
             Some(held) => match self.perform(&mine, held).await {
                 Ok(Some(done)) => Ok(Some(done)),
                 Ok(None) => return,
+                // Whatever failed, failed in a server that goes; how it ends is for the next to see.
+                Err(_) if self.leave.is_cancelled() => return,
                 Err(problem) => Err(problem),
             },
             None if self.leave.is_cancelled() => return,

@@ -74,6 +74,8 @@ pub struct Engine {
 pub(crate) struct Held {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) incarnation: i64,
+    /// Of the claim: what the supervisor is told.
+    pub(crate) token: u64,
     pub(crate) env: Arc<std::collections::BTreeMap<String, String>>,
     pub(crate) once: bool,
 }

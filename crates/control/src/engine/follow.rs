@@ -44,7 +44,8 @@ impl Engine {
         self.parts.bells.ring(&id.to_string());
         let lever = Lever::default();
         lock(&self.following).insert(id, lever.clone());
-        let spec = request.spec(id, mine.claim.token.unsigned_abs(), &held.env);
+        // The supervisor compares tokens of one row, its sandbox's; that of the execution's row guards its writes.
+        let spec = request.spec(id, held.token, &held.env);
         let followed = async {
             let running = held.sandbox.start(&spec).await?;
             self.follow(mine, running, &lever, request.limits.output).await

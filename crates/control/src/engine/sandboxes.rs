@@ -109,11 +109,11 @@ impl Engine {
 
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
         let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
-        let incarnation = sandbox.incarnation + 1;
+        let (incarnation, token) = (sandbox.incarnation + 1, claim.token.unsigned_abs());
         let wanted = driver::SandboxSpec {
             id: sandbox.id,
             incarnation: incarnation.unsigned_abs(),
-            token: claim.token.unsigned_abs(),
+            token,
             profile: spec.profile,
             root: driver::Root::Host,
             mounts: Vec::new(),
@@ -125,7 +125,7 @@ impl Engine {
             sandbox.stop().await;
             return Err(problem);
         }
-        Ok(Held { sandbox, incarnation, env: Arc::new(env), once: spec.once })
+        Ok(Held { sandbox, incarnation, token, env: Arc::new(env), once: spec.once })
     }
 
     /// Writes down that it runs. What is to run in it can be claimed from then on.

@@ -54,10 +54,19 @@ impl Served {
     }
 
     fn get(&self, path: &str, headers: &str) -> String {
+        self.ask("GET", path, headers, "")
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
-            .unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             Content-Type: application/json\r\n{headers}\r\n{body}"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -103,6 +112,58 @@ fn a_signal_ends_it_in_order_though_somebody_is_connected() {
         served.signal(signal);
         assert_eq!(served.end(), Some(0), "{:#?}", served.seen);
     }
+}
+
+/// The body of an answer.
+fn json(answer: &str) -> serde_json::Value {
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|_| panic!("{answer}"))
+}
+
+#[test]
+fn what_ran_under_a_killed_server_goes_on_under_the_next_and_what_was_accepted_is_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = Served::start(&mut command(directory.path()));
+    let key = std::fs::read_to_string(directory.path().join("admin.key")).unwrap();
+    let headers = format!("X-API-Key: {}\r\nIdempotency-Key: k\r\n", key.trim());
+    let body = r#"{"command":["sh","-c","echo here; exec sleep 1000"]}"#;
+    let made = json(&first.ask("POST", "/api/v1/executions", &headers, body));
+    let path = format!("/api/v1/executions/{}", made["id"].as_str().unwrap());
+    let begun = Instant::now();
+    while json(&first.get(&path, &headers))["stdout"] != "here\n" {
+        assert!(begun.elapsed() < PATIENCE, "it never ran");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Accepted, and killed before anybody can have taken it up for long.
+    let quick = headers.replace(": k\r", ": q\r");
+    let accepted = json(&first.ask("POST", "/api/v1/executions", &quick, r#"{"command":["true"]}"#));
+    first.signal(Signal::KILL);
+    first.end();
+
+    let second = Served::start(&mut command(directory.path()));
+    let again = json(&second.ask("POST", "/api/v1/executions", &headers, body));
+    assert_eq!(again["id"], made["id"], "the repeat finds what the first request made");
+    let ended = |path: &str| {
+        let begun = Instant::now();
+        loop {
+            let found = json(&second.get(path, &headers));
+            if !matches!(found["status"].as_str(), Some("queued" | "starting" | "running")) {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{found}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let found = json(&second.get(&path, &headers));
+    assert_eq!((&found["status"], &found["stdout"]), (&"running".into(), &"here\n".into()), "{found}");
+    second.ask("DELETE", &path, &headers, "");
+    let cancelled = ended(&path);
+    assert_eq!(
+        (&cancelled["status"], &cancelled["stdout"]),
+        (&"cancelled".into(), &"here\n".into()),
+        "{cancelled}"
+    );
+    let other = ended(&format!("/api/v1/executions/{}", accepted["id"].as_str().unwrap()));
+    assert_eq!(other["status"], "succeeded", "{other}");
 }
 
 #[test]

@@ -293,7 +293,7 @@ impl ExecutionRequest {
         sealer.open_json(Place { project_id, id: &id.to_string(), version: 1 }, bytes)
     }
 
-    /// What the driver is told, under the token of a claim, in a sandbox with `env`.
+    /// What the driver is told, under the token of the claim of the sandbox, in one with `env`.
     #[must_use]
     pub fn spec(&self, id: ExecutionId, token: u64, env: &BTreeMap<String, String>) -> ExecutionSpec {
         let mut env = env.clone();

@@ -23,11 +23,14 @@ NEEDS=(
     "test|cmd:setpriv|util-linux"
     "test|cmd:unshare|util-linux"
     "test|cmd:busybox|busybox-static"
+    "test|cmd:mkfs.ext4|e2fsprogs"
     "test|cmd:musl-gcc|musl-tools"
     "test|cmd:bwrap|bubblewrap"
     "test|cmd:debootstrap|debootstrap"
     "test|cmd:npm|npm"
     "test|any:/usr/lib/postgresql/*/bin/initdb initdb|postgresql"
+    "fresh|cmd:debootstrap|debootstrap"
+    "fresh|cmd:git|git"
     "v2|cmd:qemu-system-x86_64|qemu-system-x86"
     "v2|cmd:cpio|cpio"
     "v2|cmd:mke2fs|e2fsprogs"
@@ -91,6 +94,20 @@ rust_is_new_enough() {
     [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$RUST_MIN" "$have" | sort -V | head -n1)" = "$RUST_MIN" ]
 }
 
+# Debian has rustup from 13 on, Ubuntu from 24.04 on; before that it comes from its makers, into the home of whoever runs
+# this.
+install_rustup() {
+    apt_install rustup 2>/dev/null && return 0
+    local script failed=0
+    { present cmd:curl && present file:/etc/ssl/certs/ca-certificates.crt; } || apt_install ca-certificates curl || return 1
+    say "installing rustup from https://sh.rustup.rs into ${CARGO_HOME:-${HOME:-/}/.cargo}"
+    # Whole before any of it is run.
+    script=$(curl --proto '=https' --tlsv1.2 -sSf --retry 3 https://sh.rustup.rs) || return 1
+    sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none <<<"$script" || failed=1
+    PATH=$PATH:${CARGO_HOME:-${HOME:-/}/.cargo}/bin
+    return "$failed"
+}
+
 # The stamp holds the rustup toolchain to use; empty means the default one.
 need_rust() {
     [ -d "${CARGO_HOME:-${HOME:-/}/.cargo}/bin" ] && PATH=$PATH:${CARGO_HOME:-${HOME:-/}/.cargo}/bin
@@ -100,7 +117,7 @@ need_rust() {
     if [ ! -f "$stamp" ]; then
         local toolchain=''
         if ! rust_is_new_enough; then
-            command -v rustup >/dev/null ||
+            command -v rustup >/dev/null || install_rustup ||
                 die "Rust $RUST_MIN or newer is missing: install rustup (https://rustup.rs), then run 'rustup toolchain install stable'"
             say "installing Rust stable through rustup"
             rustup toolchain install stable --profile minimal --component rustfmt --component clippy

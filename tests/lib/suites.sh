@@ -7,12 +7,12 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash contract packages readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive contract packages readme v2)
 QUICK=(compile unit)
-SOAKS=(compile dependencies soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
+SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-outlive soak-v2 soak-fuzz)
 
 # Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
-SUITE_TARGETS=(correctness crash)
+SUITE_TARGETS=(correctness crash outlive)
 # Packages whose tests also run as ordinary users.
 PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-image sandkeep-agent sandkeep-runtime sandkeep)
 ESCAPE_MINIMUM=60 # hostile programs; fewer means that the suite did not load
@@ -78,6 +78,8 @@ suite_correctness() {
     return "$failed"
 }
 suite_crash() { target_as_personas crash root user; }
+# A server that is killed, on SQLite and PostgreSQL.
+suite_outlive() { target_as_personas outlive root user; }
 
 # The running server against its OpenAPI document.
 suite_contract() { "$ROOT/tests/contract/run" "$SANDKEEP"; }
@@ -108,6 +110,7 @@ suite_v2() {
 suite_soak-unit() { SANDKEEP_SOAK=1 PROPTEST_CASES=20000 suite_unit; }
 suite_soak-correctness() { SANDKEEP_SOAK=1 suite_correctness; }
 suite_soak-crash() { SANDKEEP_SOAK=1 suite_crash; }
+suite_soak-outlive() { SANDKEEP_SOAK=1 suite_outlive; }
 suite_soak-v2() { SANDKEEP_SOAK=1 suite_v2; }
 
 suite_soak-escape() {
@@ -121,6 +124,12 @@ suite_soak-escape() {
 suite_soak-fuzz() {
     if [ ! -x "$ROOT/fuzz/run" ]; then say "SKIPPED fuzz: fuzz/run does not exist"; return 0; fi
     "$ROOT/fuzz/run"
+}
+
+# `./dev up` where nothing of what it needs is there.
+suite_soak-fresh() {
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    (need fresh) && "$ROOT/tests/fresh/run" "$ROOT"
 }
 
 # The full cargo-deny: building it takes minutes, so it is not part of `lint`, which checks the same lists offline.

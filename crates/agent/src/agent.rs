@@ -35,12 +35,13 @@ use crate::clock;
 use crate::link::{Broken, Link};
 use running::{Running, Source};
 
-/// Most trees that the supervisor hands to a newborn: its mounts, its root, and our shim.
-pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 2;
+/// Most trees that the supervisor hands to a newborn: its mounts, its root, our shim, and a kept layer.
+pub(crate) const MOST_TREES: usize = sandkeep_core::sandbox::place::MOUNTS_MAX + 3;
 
 /// The life of process 1, from the fork to its end.
-pub(crate) fn live(socket: OwnedFd, slot: OwnedFd, mut birth: birth::Birth) -> ! {
-    if birth::shed_descriptors([&socket, &slot]).is_err() {
+pub(crate) fn live(socket: OwnedFd, locks: Vec<OwnedFd>, mut birth: birth::Birth) -> ! {
+    let kept: Vec<&OwnedFd> = std::iter::once(&socket).chain(&locks).collect();
+    if birth::shed_descriptors(&kept).is_err() {
         process::exit_now(1);
     }
     let _named = rustix::thread::set_name(c"sandkeep-agent");

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -52,8 +53,9 @@ pub(crate) struct Link {
 const ROUNDS: usize = 16;
 /// What is read at a time, small because every page of it that is touched costs each sandbox 2 µs and 4 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// Messages whose descriptors may be waiting for the frame that names them.
-const MOST_ARRIVED: usize = 4;
+/// Messages whose descriptors may be waiting for the frame that names them: of every read of one call, and one whose frame has
+/// not come whole.
+const MOST_ARRIVED: usize = ROUNDS + 1;
 
 impl Link {
     /// Takes over a connected stream socket, which becomes non-blocking.
@@ -62,14 +64,27 @@ impl Link {
     /// The kernel's refusal.
     pub(crate) fn new(socket: OwnedFd, side: Side) -> rustix::io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self {
+        Ok(Self::over(socket, side))
+    }
+
+    fn over(socket: OwnedFd, side: Side) -> Self {
+        Self {
             socket,
             mux: Mux::new(side),
             outbox: Outbox::default(),
             leaving: BTreeMap::new(),
             arrived: VecDeque::new(),
             buffer: vec![0; BUFFER_BYTES],
-        })
+        }
+    }
+
+    /// A link that nobody is at the other end of: what is sent on it goes nowhere, and it is never ready.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn nowhere() -> rustix::io::Result<Self> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self::over(null, Side::Lower))
     }
 
     /// The socket, to be polled.

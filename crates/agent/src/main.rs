@@ -3,7 +3,8 @@
 //! One file, a few faces. `supervisor` holds a sandbox from outside and is what gets executed; `agent` is process 1
 //! inside, forked from it; `init` is process 1 of one execution where there are no control groups, forked from that.
 //! Under the name `sudo` it is what code of profile `dev` calls to become root inside.
-//! None of them is for people: `sandkeep` starts it with its socket as descriptor 0.
+//! None of them is for people: `sandkeep` starts it with its socket as descriptor 0. A supervisor that outlives its server is
+//! told so by a second argument, `detached`.
 
 mod agent;
 mod calls;
@@ -13,7 +14,7 @@ mod link;
 mod sudo;
 mod supervisor;
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 fn main() {
     let mut args = std::env::args();
@@ -34,9 +35,24 @@ fn main() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let most = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
-    let code = match rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3) {
+    if args.next().as_deref() == Some("detached") {
+        // Nothing that ends the server's session is to reach this.
+        let _own = rustix::process::setsid();
+    }
+    let code = match take_socket() {
         Ok(socket) => supervisor::Supervisor::serve(socket),
         Err(_) => 2,
     };
     sandkeep_sandbox::process::exit_now(code);
+}
+
+/// The socket that we were born with, and nothing else that whoever started us had open.
+fn take_socket() -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    // Else it would stay open when the socket is closed, and its other end would not hear of that.
+    rustix::stdio::dup2_stdin(&null)?;
+    std::mem::forget(null);
+    sandkeep_sandbox::process::close_all_but(3, &[socket.as_fd()]);
+    Ok(socket)
 }

@@ -2,14 +2,20 @@
 //!
 //! It claims the place, boots process 1, keeps the books of every execution, enforces time, memory and output, and
 //! kills whole trees. Everything it owns is in one value and one thread: a round sleeps until a socket or a moment
-//! is due, and deals with it. When its server goes away it ends the sandbox and itself.
+//! is due, and deals with it. When its server goes away it ends the sandbox and itself; or, where that was asked for, goes
+//! on and waits at a socket of its own for the next ([`door`]).
 
 mod admit;
+mod attach;
 pub(crate) mod boot;
 mod deliver;
+mod disk;
 mod domain;
+mod door;
 mod execution;
 mod hear;
+mod keep;
+mod layer;
 mod proxy;
 mod serve;
 mod slot;
@@ -28,18 +34,26 @@ use crate::calls::Incoming;
 use crate::clock;
 use crate::link::{Broken, Link};
 use boot::Sandbox;
+use disk::DiskWatch;
 use domain::Domain;
+use door::Door;
 use execution::{Execution, Killed};
 
 /// The whole state.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
+    /// Leads nowhere while there is no server.
     server: Link,
+    /// Since when that is so.
+    alone_since_us: Option<u64>,
+    /// Where the next server comes in; `None` where the sandbox ends with the first.
+    door: Option<Door>,
     incoming: BTreeMap<StreamId, Incoming>,
     bodies: hear::Bodies,
     proxied: proxy::Proxied,
     sandbox: Option<Sandbox>,
     spec: proto::SandboxSpec,
+    booted: proto::Booted,
     /// The highest fencing token seen; lower ones are refused.
     token: u64,
     executions: BTreeMap<String, Execution>,
@@ -62,8 +76,10 @@ pub(crate) struct Supervisor {
 /// Which parts of the world are ready after a sleep.
 struct Ready {
     server: PollFlags,
+    door: bool,
     agent: PollFlags,
     agent_ended: bool,
+    disk_measured: bool,
 }
 
 impl Supervisor {
@@ -72,11 +88,14 @@ impl Supervisor {
         let Ok(server) = Link::new(socket, Side::Lower) else { return 1 };
         let mut supervisor = Self {
             server,
+            alone_since_us: None,
+            door: None,
             incoming: BTreeMap::new(),
             bodies: hear::Bodies::default(),
             proxied: proxy::Proxied::default(),
             sandbox: None,
             spec: proto::SandboxSpec::default(),
+            booted: proto::Booted::default(),
             token: 0,
             executions: BTreeMap::new(),
             idle_domains: Vec::new(),
@@ -102,7 +121,9 @@ impl Supervisor {
         self.flush_agent();
         self.deliver();
         self.settle();
-        self.server.flush()?;
+        if let Err(broken) = self.flush_server() {
+            self.server_left(broken)?;
+        }
         // Everybody has their answers: now is the time for what nobody waits for.
         self.renew_domains();
         let ready = self.wait()?;
@@ -112,21 +133,48 @@ impl Supervisor {
         if ready.agent_ended {
             self.sandbox_died();
         }
-        if ready.server.intersects(PollFlags::IN | PollFlags::HUP) {
-            self.server.receive()?;
+        if ready.disk_measured {
+            self.disk_measured();
         }
+        if let Err(broken) = self.hear_connection(ready.server) {
+            self.server_left(broken)?;
+        }
+        if ready.door {
+            self.hear_door();
+        }
+        self.keep_time();
+        match self.orphaned_at_us() {
+            Some(moment) if moment <= clock::boot_us() => Err(Broken::Closed),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn flush_server(&mut self) -> Result<(), Broken> {
+        if self.alone_since_us.is_some() { Ok(()) } else { self.server.flush() }
+    }
+
+    fn hear_connection(&mut self, ready: PollFlags) -> Result<(), Broken> {
+        let left =
+            if ready.intersects(PollFlags::IN | PollFlags::HUP) { self.server.receive() } else { Ok(()) };
+        // What it said before it left counts.
         while let Some((event, _)) = self.server.next_event()? {
             self.hear_server(event);
         }
-        self.keep_time();
-        Ok(())
+        left
     }
 
     fn wait(&self) -> Result<Ready, Broken> {
-        let mut fds = vec![PollFd::from_borrowed_fd(self.server.fd(), self.server.interest())];
+        let interest =
+            if self.alone_since_us.is_some() { PollFlags::empty() } else { self.server.interest() };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.server.fd(), interest)];
+        let at_door = self.door.iter().flat_map(Door::interests);
+        fds.extend(at_door.map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest)));
+        let agent = fds.len();
         if let Some(sandbox) = &self.sandbox {
             fds.push(PollFd::from_borrowed_fd(sandbox.link.fd(), sandbox.link.interest()));
             fds.push(PollFd::new(&sandbox.agent.pidfd, PollFlags::IN));
+            let walk = sandbox.disk_watch.as_ref().and_then(DiskWatch::pipe);
+            fds.extend(walk.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
         let timeout = self.next_moment_us().map(clock::until);
         match poll(&mut fds, timeout.as_ref()) {
@@ -134,12 +182,18 @@ impl Supervisor {
             Err(errno) => return Err(Broken::Socket(errno)),
         }
         let at = |n: usize| fds.get(n).map_or(PollFlags::empty(), PollFd::revents);
-        Ok(Ready { server: at(0), agent: at(1), agent_ended: !at(2).is_empty() })
+        Ok(Ready {
+            server: at(0),
+            door: (1..agent).any(|n| !at(n).is_empty()),
+            agent: at(agent),
+            agent_ended: !at(agent + 1).is_empty(),
+            disk_measured: !at(agent + 2).is_empty(),
+        })
     }
 
     fn next_moment_us(&self) -> Option<u64> {
         let moments = self.executions.values().filter_map(Execution::next_moment_us);
-        moments.chain(self.next_look()).min()
+        moments.chain(self.next_look()).chain(self.next_walk()).chain(self.orphaned_at_us()).min()
     }
 
     fn flush_agent(&mut self) {
@@ -226,6 +280,8 @@ impl Supervisor {
     /// Ends everything and answers the one who asked for it, if someone did.
     fn end(mut self) -> i32 {
         self.sandbox_died();
+        // Whoever finds no socket may take it that nothing lives here.
+        self.door = None;
         if let Some((id, call)) = self.leaving.take() {
             call.answer(&mut self.server, id, Ok(proto::ShutdownResponse::default()));
             let _told = self.server.flush();

@@ -91,7 +91,9 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::StaleToken
         | C::IdempotencyKeyReused
         | C::SandboxEnded
-        | C::ImageInUse => finally(409),
+        | C::ImageInUse
+        | C::LayerInUse
+        | C::LayerFull => finally(409),
         C::BodyTooLarge | C::CodeTooLarge | C::EventTooLarge | C::ImageTooLarge => finally(413),
         C::UnsupportedMediaType => finally(415),
         // What was asked for is well formed, and does not work in this sandbox or on this host.
@@ -102,6 +104,7 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::RootUnusable
         | C::ImageInvalid
         | C::ImageUnsupported
+        | C::LayerUnusable
         | C::OutputDirUnusable
         | C::LimitNotEnforceable
         | C::ReturnValueInvalid => finally(422),
@@ -120,7 +123,9 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::DataDirUnusable
         | C::IsolationUnavailable
         | C::StateDirUnusable
-        | C::ImageStoreUnusable => finally(500),
+        | C::ImageStoreUnusable
+        | C::LayerDamaged
+        | C::LayerToolsMissing => finally(500),
         // A commit takes milliseconds; a database that restarts takes seconds; a sandbox is freed when somebody ends one.
         C::Overloaded | C::AnswerTimeout => later(1),
         C::StoreUnavailable => later(2),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::{defaults, limits};
 use sandkeep_runtime::Driver as _;
-use sandkeep_runtime::driver::{Root, SandboxSpec};
+use sandkeep_runtime::driver::{Layer, Root, SandboxSpec};
 use sandkeep_runtime::local::{self, Local, StateDirectory, probe};
 
 use crate::host;
@@ -89,6 +89,7 @@ fn sandbox_spec(request: &limits::LimitsRequest) -> Result<SandboxSpec, sandkeep
         profile: defaults::PROFILE,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: Layer::Ephemeral,
         limits,
     })
 }

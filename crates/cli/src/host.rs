@@ -1,7 +1,7 @@
 //! What this machine gives: the time, random bits, its size, and the driver `local`.
 
-use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
@@ -9,6 +9,7 @@ use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
+use sha2::Digest as _;
 
 /// The driver `local`, with its state in `state_dir` or where it is by default.
 ///
@@ -18,6 +19,18 @@ pub(crate) fn driver(state_dir: Option<&PathBuf>) -> Result<Local, Problem> {
     let path = state_dir.cloned().unwrap_or_else(StateDirectory::default_path);
     let state = StateDirectory::open(&path)?;
     Ok(Local::new(Config { state, id_base: ID_BASE, ceiling: ceiling() }))
+}
+
+/// The driver `local` for a server with its books in `data_dir`: its sandboxes go on without it for `orphan_after`.
+///
+/// # Errors
+/// `state_dir_unusable`.
+pub(crate) fn outliving_driver(data_dir: &Path, orphan_after: Duration) -> Result<Local, Problem> {
+    // Which server it is must be the same at the next start, and not that of another one on this host.
+    let path = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let digest = sha2::Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let owner: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    driver(None)?.outliving(&owner, orphan_after)
 }
 
 /// Milliseconds since 1970 UTC.

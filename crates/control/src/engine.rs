@@ -3,8 +3,12 @@
 //! Each loop is woken by what was written, looks at rows, and starts a task for each thing to be done; tasks are counted, so
 //! that the end of the server waits for them. A slow period is the net under the wake-ups. What a task does is guarded by
 //! the claim it acts under, so a task that is late changes nothing.
+//!
+//! Where the driver's sandboxes outlive this process, its end leaves them and what runs in them alone; whoever comes next
+//! finds them again ([`find`]).
 
 mod executions;
+mod find;
 mod follow;
 mod sandboxes;
 
@@ -64,9 +68,13 @@ pub struct Engine {
     /// Sandboxes that this server holds, running.
     held: Arc<Mutex<HashMap<SandboxId, Held>>>,
     busy: Arc<Busy<SandboxId>>,
+    /// Held while sandboxes are taken over, until all of them are busy.
+    adopting: Arc<tokio::sync::Mutex<()>>,
     following: Arc<Mutex<HashMap<ExecutionId, follow::Lever>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// After `stop`: what runs is left for whoever comes next.
+    leave: CancellationToken,
 }
 
 /// A live sandbox and the claim it is held under.
@@ -74,7 +82,7 @@ pub struct Engine {
 pub(crate) struct Held {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) incarnation: i64,
-    /// Of the claim: what the supervisor is told.
+    /// Of the claim: what every command to the sandbox carries.
     pub(crate) token: u64,
     pub(crate) env: Arc<std::collections::BTreeMap<String, String>>,
     pub(crate) once: bool,
@@ -90,10 +98,13 @@ impl Engine {
             server_id,
             held: Arc::default(),
             busy: Arc::default(),
+            adopting: Arc::default(),
             following: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            leave: CancellationToken::new(),
         };
+        engine.tasks.spawn(engine.clone().sweep());
         engine.tasks.spawn(engine.clone().heartbeat());
         engine.tasks.spawn(engine.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
         engine
@@ -102,9 +113,30 @@ impl Engine {
         engine
     }
 
+    /// Stops taking things up. Sandboxes that outlive this process go on, and what runs in them does too, for whoever comes
+    /// next. Where they do not, this is [`Engine::stop_all`].
+    pub async fn stop(&self, patience: Duration) {
+        if !self.parts.driver.outlives() {
+            return self.stop_all(patience).await;
+        }
+        self.take_nothing_up();
+        self.tasks.close();
+        self.tasks.wait().await;
+        // Their supervisors see at once that nobody is there.
+        lock(&self.held).clear();
+    }
+
+    /// Begins to stop; what outlives us is left.
+    fn take_nothing_up(&self) {
+        self.stop.cancel();
+        if self.parts.driver.outlives() {
+            self.leave.cancel();
+        }
+    }
+
     /// Stops taking things up, gives what runs until `patience` is over to end, then ends what this server holds. Returns
     /// when all of that is written down. What did not end by itself is `lost`.
-    pub async fn stop(&self, patience: Duration) {
+    pub async fn stop_all(&self, patience: Duration) {
         self.stop.cancel();
         self.tasks.close();
         let _late = tokio::time::timeout(patience, self.tasks.wait()).await;
@@ -155,7 +187,7 @@ impl Engine {
                 .write(Durability::Relaxed, seen, |tx, of| Box::pin(servers::seen(tx, of.0, of.1)));
             if let Some(false) = self.told("say that we are here", seen.await) {
                 // Somebody voided us: what we hold is theirs now, and every write of ours is refused.
-                self.stop.cancel();
+                self.take_nothing_up();
                 return;
             }
         }
@@ -175,18 +207,35 @@ impl Engine {
 
 /// Things that a task is at work on.
 #[derive(Debug)]
-struct Busy<K>(Mutex<HashSet<K>>);
+struct Busy<K> {
+    keys: Mutex<HashSet<K>>,
+    given_back: tokio::sync::Notify,
+}
 
 impl<K> Default for Busy<K> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { keys: Mutex::default(), given_back: tokio::sync::Notify::new() }
     }
 }
 
 impl<K: Copy + Eq + Hash> Busy<K> {
     /// Takes `key`, unless somebody has it.
     fn take(self: &Arc<Self>, key: K) -> Option<Taken<K>> {
-        lock(&self.0).insert(key).then(|| Taken { busy: Arc::clone(self), key })
+        lock(&self.keys).insert(key).then(|| Taken { busy: Arc::clone(self), key })
+    }
+
+    /// Returns when nobody has `key`.
+    async fn until_free(&self, key: K) {
+        loop {
+            let given_back = self.given_back.notified();
+            tokio::pin!(given_back);
+            // From here on nothing that is given back is missed.
+            given_back.as_mut().enable();
+            if !lock(&self.keys).contains(&key) {
+                return;
+            }
+            given_back.await;
+        }
     }
 }
 
@@ -199,7 +248,8 @@ struct Taken<K: Copy + Eq + Hash> {
 
 impl<K: Copy + Eq + Hash> Drop for Taken<K> {
     fn drop(&mut self) {
-        lock(&self.busy.0).remove(&self.key);
+        lock(&self.busy.keys).remove(&self.key);
+        self.busy.given_back.notify_waiters();
     }
 }
 

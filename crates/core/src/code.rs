@@ -103,6 +103,9 @@ codes! {
     ImageTooLarge = "image_too_large",
     ImageInUse = "image_in_use",
     OutputDirUnusable = "output_dir_unusable",
+    LayerUnusable = "layer_unusable",
+    LayerDamaged = "layer_damaged",
+    LayerInUse = "layer_in_use",
     // Who may do what, and which request is which.
     Unauthenticated = "unauthenticated",
     TokenExpired = "token_expired",
@@ -113,6 +116,7 @@ codes! {
     KeyFileUnusable = "key_file_unusable",
     SealBroken = "seal_broken",
     // What this host cannot do, or has no room for.
+    LayerToolsMissing = "layer_tools_missing",
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",
     StateDirUnusable = "state_dir_unusable",
@@ -130,6 +134,7 @@ codes! {
     SandboxFailed = "sandbox_failed",
     SandboxLost = "sandbox_lost",
     SandboxEnded = "sandbox_ended",
+    LayerFull = "layer_full",
     ReturnValueInvalid = "return_value_invalid",
     AlreadyStarted = "already_started",
     StaleToken = "stale_token",

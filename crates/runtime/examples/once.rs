@@ -14,7 +14,7 @@ use sandkeep_core::execution::Work;
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{ExecutionSpec, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_runtime::{Driver, Event};
 
@@ -36,6 +36,7 @@ fn main() {
                 profile,
                 root: Root::Host,
                 mounts: vec![],
+                layer: Layer::Ephemeral,
                 limits: defaults::limits(),
             };
             let sandbox = match local.create(&spec).await {

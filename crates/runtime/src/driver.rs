@@ -26,9 +26,43 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// A [`Problem`] with its code; nothing is left behind.
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>>;
+
+    /// Whether its sandboxes go on when their handle is dropped, or the process that held it ends. Then they are found
+    /// again here, or end by themselves after some time.
+    fn outlives(&self) -> bool;
+
+    /// The sandboxes that live and are found again here, held or not.
+    ///
+    /// # Errors
+    /// A [`Problem`] with its code: nobody knows.
+    fn list_owned(&self) -> BoxFuture<'_, Result<Vec<Owned>, Problem>>;
+
+    /// Takes a sandbox over that this or another process made. Whoever held it before is fenced off: its connection closes.
+    /// Of several with the same token, one gets it.
+    ///
+    /// # Errors
+    /// `sandbox_lost`: it is gone, and so is all that ran in it. `stale_token`: somebody with a higher token has it, or with
+    /// the same. Any other says nothing about the sandbox, and may be tried again.
+    fn attach(&self, owned: Owned, token: u64) -> BoxFuture<'_, Result<Box<dyn Sandbox>, Problem>>;
+
+    /// Removes the persistent layer in `directory`, and the directory, whatever code left there. One that is not
+    /// there is removed. Not cancelled by dropping the future; asked again, it goes on where it was interrupted.
+    ///
+    /// # Errors
+    /// `layer_in_use`: a sandbox has it; `layer_unusable`: it is none, or the host refuses.
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>>;
 }
 
-/// A live sandbox. Dropping the handle ends it.
+/// One life of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owned {
+    /// Which sandbox.
+    pub id: SandboxId,
+    /// Which start of it.
+    pub incarnation: u64,
+}
+
+/// A live sandbox. Dropping the handle ends it, unless its driver's sandboxes [outlive](Driver::outlives) that.
 pub trait Sandbox: fmt::Debug + Send + Sync {
     /// Its id.
     fn id(&self) -> SandboxId;
@@ -43,7 +77,33 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A [`Problem`]: the interpreter is missing, the sandbox has ended.
-    fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>>;
+    fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>> {
+        self.resume(spec, 0)
+    }
+
+    /// The same for whoever was told of an execution before, up to `position` of its output: it is started unless it was, and
+    /// heard from there on.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::start`].
+    fn resume<'a>(
+        &'a self,
+        spec: &'a ExecutionSpec,
+        position: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>>;
+
+    /// Says that all that is known of an ended execution is stored: its output and result may be dropped. Until then a sandbox
+    /// that outlives its handle keeps them.
+    ///
+    /// # Errors
+    /// A [`Problem`]: it has not ended, the token is stale, the sandbox is gone.
+    fn forget(&self, id: ExecutionId, token: u64) -> BoxFuture<'_, Result<(), Problem>>;
+
+    /// Executions that have ended and are not forgotten.
+    ///
+    /// # Errors
+    /// A [`Problem`]: the sandbox is gone.
+    fn ended(&self) -> BoxFuture<'_, Result<Vec<ExecutionId>, Problem>>;
 
     /// The bytes of a plain file in it, as it is now. Links are not followed.
     ///
@@ -183,6 +243,8 @@ pub struct SandboxSpec {
     pub root: Root,
     /// Host directories and files shown inside.
     pub mounts: Vec<Mount>,
+    /// Where what is written is kept.
+    pub layer: Layer,
     /// What it may use.
     pub limits: Limits,
 }
@@ -195,6 +257,19 @@ impl SandboxSpec {
     pub fn check(&self) -> Result<(), Problem> {
         place::check_mounts(self.mounts.iter().map(|mount| &mount.target))
     }
+}
+
+/// Where what is written in a sandbox is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    /// In memory, and gone with the sandbox.
+    Ephemeral,
+    /// In a directory of the host, for the next incarnation: the home, the workspace, and in profile `dev` everything
+    /// that the root inside can change. What is in memory all the same: `/tmp`, `/run`, `/dev/shm`.
+    Persistent {
+        /// Absolute path. Holds the layer, or is empty; made if only its parent exists. One sandbox has it at a time.
+        directory: String,
+    },
 }
 
 /// Where programs come from.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod convert;
+mod doors;
 mod embed;
 #[cfg(test)]
 mod envd_tests;
@@ -22,10 +23,11 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 
-use crate::driver::{BoxFuture, Driver, Root, Sandbox, SandboxSpec};
+use crate::driver::{BoxFuture, Driver, Layer, Owned, Root, Sandbox, SandboxSpec};
 use connection::Connection;
+use doors::{Doors, Met};
 pub use resolve::{Interpreter, interpreters};
-pub use state::StateDirectory;
+pub use state::{Slots, StateDirectory};
 
 /// First host id of the ranges that root's sandboxes get: above what systemd gives to containers, and far from
 /// people (systemd.io/UIDS-GIDS). 4,094 ranges of 65,536 fit below the ids it calls foreign.
@@ -34,11 +36,12 @@ pub const ID_BASE: u32 = 1_879_048_192;
 /// How this host is used.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Our own directory: locks of slots, and a place to build on.
+    /// Our own directory: the agent as a file, and, except for root, locks of slots.
     pub state: StateDirectory,
-    /// First host id of the ranges that slots hand out (root only).
+    /// First host id of the ranges that slots hand out (root only). Another base has other slots, other groups and
+    /// another ceiling; bases must be 4,094 × 65,536 apart.
     pub id_base: u32,
-    /// Memory that all sandboxes together may use.
+    /// Memory that all sandboxes in these slots together may use.
     pub ceiling: ByteSize,
 }
 
@@ -48,17 +51,33 @@ pub struct Local {
     config: Config,
     /// Where the next sandbox begins to look for a slot, so that many of one process do not search long.
     next_slot: AtomicU32,
+    /// Where sandboxes that outlive us are found again; `None` where they end with their handles.
+    doors: Option<Doors>,
 }
 
 impl Local {
-    /// A driver that uses this host as `config` says.
+    /// A driver that uses this host as `config` says. Its sandboxes end with their handles.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, next_slot: AtomicU32::new(0) }
+        Self { config, next_slot: AtomicU32::new(0), doors: None }
+    }
+
+    /// The same driver, with sandboxes that go on without it and are found again by whoever has the same state directory and
+    /// `owner`: the name of the books in which they stand, of a-z, 0-9 and `-`. Without any such driver for `orphan_after` a
+    /// sandbox ends itself.
+    ///
+    /// # Errors
+    /// `invalid_value`, `state_dir_unusable`.
+    pub fn outliving(self, owner: &str, orphan_after: Duration) -> Result<Self, Problem> {
+        let doors = Doors::open(&self.config.state, owner, orphan_after)?;
+        Ok(Self { doors: Some(doors), ..self })
     }
 
     async fn make(&self, spec: &SandboxSpec) -> Result<handle::Handle, Problem> {
         spec.check()?;
+        if let Layer::Persistent { directory } = &spec.layer {
+            check_directory(directory)?;
+        }
         if let Root::Directory(path) = &spec.root {
             root::check(Path::new(path))?;
         }
@@ -66,7 +85,11 @@ impl Local {
         if spec.profile == Profile::Dev {
             wanted.sudo_program = embed::as_file(self.config.state.path())?.to_string_lossy().into_owned();
         }
-        let (connection, supervisor) = Connection::to_new_supervisor()?;
+        let owned = Owned { id: spec.id, incarnation: spec.incarnation };
+        wanted.outliving = self.doors.as_ref().map(|doors| doors.told(owned)).into();
+        let (connection, supervisor) = Connection::to_new_supervisor(self.outlives())?;
+        // Nothing else ends one that outlives its connection.
+        let unfinished = self.doors.as_ref().map(|doors| Unfinished::new(doors, owned, supervisor.id()));
         let request = proto::BootRequest { spec: buffa::MessageField::some(wanted), token: spec.token };
         let booting = connection.call::<_, proto::BootResponse>(routes::BOOT, &request);
         let Ok(answer) = tokio::time::timeout(BOOTS_WITHIN, booting).await else {
@@ -76,13 +99,55 @@ impl Local {
         match answer?.outcome {
             Some(proto::__buffa::oneof::boot_response::Outcome::Booted(booted)) => {
                 self.remember_slot(booted.slot);
-                Ok(handle::Handle::new(spec, connection, supervisor, &booted))
+                unfinished.into_iter().for_each(Unfinished::done);
+                let wanted = handle::Wanted::of(spec);
+                Ok(handle::Handle::new(wanted, connection, supervisor, &booted))
             }
             Some(proto::__buffa::oneof::boot_response::Outcome::Problem(problem)) => {
                 Err(convert::problem(&problem))
             }
             None => Err(Problem::new(ErrorCode::ProtocolError, "the supervisor gave no answer to a boot")),
         }
+    }
+
+    /// Finds the supervisor of a sandbox and attaches to it.
+    async fn find(&self, owned: Owned, token: u64) -> Result<handle::Handle, Problem> {
+        let request = proto::AttachRequest {
+            incarnation: owned.incarnation,
+            token,
+            min_version: VERSION,
+            max_version: VERSION,
+        };
+        for _ in 0..ATTEMPTS {
+            let met = self.doors.as_ref().map(|doors| doors.meet(owned)).transpose()?.flatten();
+            let Some(Met { socket, pid }) = met else {
+                return Err(Problem::new(ErrorCode::SandboxLost, "the sandbox's supervisor is gone"));
+            };
+            let supervisor = embed::Supervisor::found(pid)?;
+            let connection = Connection::over(socket)?;
+            let asked = connection.call::<_, proto::AttachResponse>(routes::ATTACH, &request);
+            match tokio::time::timeout(ATTACHES_WITHIN, asked).await {
+                Ok(Ok(answer)) => return handle::Handle::found(owned, token, connection, supervisor, answer),
+                // It is going, or made room for another caller: that shows at the next look.
+                Ok(Err(problem)) if problem.code == ErrorCode::SandboxLost => {}
+                Ok(Err(problem)) => return Err(problem),
+                Err(_) => {
+                    reach::Reach::of(pid, reach::first_child(pid)).kill();
+                    return Err(handle::silent(ATTACHES_WITHIN));
+                }
+            }
+        }
+        Err(Problem::new(ErrorCode::SandboxFailed, "the sandbox's supervisor let nobody in"))
+    }
+
+    async fn remove(directory: &str) -> Result<(), Problem> {
+        check_directory(directory)?;
+        // Whoever did not make what is there needs what a supervisor can do: be root of its ids, outside of this process.
+        let (connection, supervisor) = Connection::to_new_supervisor(false)?;
+        let request = proto::RemoveLayerRequest { directory: directory.to_owned() };
+        let answer: proto::RemoveLayerResponse = connection.call(routes::REMOVE_LAYER, &request).await?;
+        drop((connection, supervisor));
+        answer.problem.as_option().map_or(Ok(()), |problem| Err(convert::problem(problem)))
     }
 
     fn slot_hint(&self) -> u32 {
@@ -95,8 +160,55 @@ impl Local {
     }
 }
 
+/// Whether a layer can be in `directory` at all.
+fn check_directory(directory: &str) -> Result<(), Problem> {
+    let why = if !directory.starts_with('/') {
+        "is no absolute path"
+    } else if directory.contains('\0') {
+        "has a NUL byte"
+    } else {
+        return Ok(());
+    };
+    let expected = "an absolute path of a directory";
+    Err(Problem::refused(ErrorCode::LayerUnusable, directory, why, expected))
+}
+
 /// A supervisor gives up on process 1 after half of this, and says so.
 const BOOTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A supervisor that holds a sandbox answers in microseconds, unless it is just being ended, which takes seconds at most. One
+/// that stands still keeps no limits.
+const ATTACHES_WITHIN: Duration = Duration::from_secs(15);
+/// How often a supervisor that closes the connection is looked for again.
+const ATTEMPTS: u32 = 5;
+/// The version of the protocol that we speak.
+const VERSION: u32 = 1;
+
+/// A sandbox that is being made and would outlive its maker: killed, unless it is [done](Unfinished::done).
+struct Unfinished<'a> {
+    doors: &'a Doors,
+    owned: Owned,
+    reach: Option<reach::Reach>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn new(doors: &'a Doors, owned: Owned, supervisor: u32) -> Self {
+        Self { doors, owned, reach: Some(reach::Reach::of(supervisor, None)) }
+    }
+
+    fn done(mut self) {
+        self.reach = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(reach) = &self.reach {
+            reach.kill();
+            self.doors.clear(self.owned);
+        }
+    }
+}
 
 /// Slots below the newest that are tried again first.
 const WARM_SLOTS: u32 = 64;
@@ -108,5 +220,21 @@ impl Driver for Local {
 
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
         Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
+    }
+
+    fn outlives(&self) -> bool {
+        self.doors.is_some()
+    }
+
+    fn list_owned(&self) -> BoxFuture<'_, Result<Vec<Owned>, Problem>> {
+        Box::pin(async { self.doors.as_ref().map_or(Ok(Vec::new()), Doors::list) })
+    }
+
+    fn attach(&self, owned: Owned, token: u64) -> BoxFuture<'_, Result<Box<dyn Sandbox>, Problem>> {
+        Box::pin(async move { Ok(Box::new(self.find(owned, token).await?) as Box<dyn Sandbox>) })
+    }
+
+    fn remove_layer<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(Self::remove(directory))
     }
 }

@@ -64,7 +64,7 @@ mod watch;
 pub use domain::{Domain, Usage};
 pub use error::Error;
 pub use layout::{Controllers, Host, Layout, Missing, V1, V2};
-pub use pool::{Group, Pool, Swept};
+pub use pool::{Group, PARENT, Pool, Swept};
 pub use watch::OomWatch;
 
 /// Limits of a group; `None` is no limit of its own. A limit whose controller the layout lacks is not

@@ -7,14 +7,18 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod ext4;
 pub mod fence;
 pub mod idmap;
 pub mod keyring;
+pub mod loopdev;
 pub mod mount;
 pub mod net;
+pub mod pids;
 pub mod process;
 pub mod rlimit;
 pub mod root;
 pub mod seccomp;
+pub mod tree;
 pub mod userns;
 pub mod watch;

@@ -183,6 +183,18 @@ fn clone(source: &str, how: OpenTreeFlags) -> Result<OwnedFd> {
     describe(open_tree(CWD, source, flags), "clone the tree at", source)
 }
 
+/// The same of an open directory, which may be open for its path alone.
+///
+/// # Errors
+/// The kernel's refusal; `EINVAL` when it was opened in another mount namespace.
+pub fn clone_open_tree(directory: impl AsFd, source: &str) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    describe(open_tree(directory, "", flags), "clone the tree at", source)
+}
+
 /// Puts a detached mount at `target`, its flags untouched: for devices, which `nodev` would break, and for what was
 /// made with its flags.
 ///

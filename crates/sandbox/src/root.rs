@@ -3,7 +3,8 @@
 //! Two sources: the host's own programs read-only (`Source::Host`), or a directory that holds a whole root
 //! file system (`Source::Directory`, an image unpacked). Over either come fresh /proc, a minimal /dev, and
 //! one size-limited tmpfs that backs every writable place, so that the disk limit is one number that the kernel
-//! enforces. The caller is the sandbox's first process, already in its namespaces, with authority over them.
+//! enforces. Where there is a kept layer ([`Kept`]), that one backs the places that are worth keeping. The caller is
+//! the sandbox's first process, already in its namespaces, with authority over them.
 
 mod image;
 mod shown;
@@ -63,7 +64,7 @@ const DEV_LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// A directory of the writable tmpfs.
+/// A directory of the writable layer.
 struct Place {
     /// Its name there.
     name: &'static str,
@@ -78,14 +79,15 @@ const fn place_of(name: &'static str, target: &'static str, mode: u32, users: bo
     Place { name, target, mode, users }
 }
 
-/// What can be written in every sandbox.
-const WRITABLE: &[Place] = &[
+/// What can be written in every sandbox, and is never kept.
+const TEMPORARY: &[Place] = &[
     place_of("tmp", "/tmp", 0o1777, false),
     place_of("run", "/run", 0o755, false),
     place_of("shm", "/dev/shm", 0o1777, false),
-    place_of("home", "/home/user", 0o700, true),
-    place_of("workspace", "/workspace", 0o755, true),
 ];
+/// What can be written in every sandbox.
+const WRITABLE: &[Place] =
+    &[place_of("home", "/home/user", 0o700, true), place_of("workspace", "/workspace", 0o755, true)];
 /// In an image's place: what it has there itself is not shown. Comes before what is mounted in it.
 const DEV: Place = place_of("dev", "/dev", 0o755, false);
 /// What the root inside can write besides, where programs are the host's and may be changed.
@@ -105,12 +107,14 @@ pub struct Plan {
     pub staging: String,
     /// Where programs come from.
     pub source: Source,
-    /// Whether programs and /etc can be changed (profile `dev`): changes live in the writable tmpfs.
+    /// Whether programs and /etc can be changed (profile `dev`): changes live in the writable layer.
     pub writable: bool,
+    /// Where the writable layer is kept, if it is not to go with the sandbox.
+    pub kept: Option<Kept>,
     /// Further trees, in order.
     pub mounts: Vec<Mount>,
     /// Size of the writable tmpfs in bytes.
-    pub disk_bytes: u64,
+    pub temporary_bytes: u64,
     /// Files, directories and links it can hold.
     pub inodes: u64,
     /// User and group id (inside) that own the home and the workspace.
@@ -119,6 +123,15 @@ pub struct Plan {
     pub chown: bool,
     /// Name of the sandbox's host.
     pub hostname: String,
+}
+
+/// A writable layer that outlives the sandbox. Its top is ours: the code sees only directories below it.
+#[derive(Debug)]
+pub enum Kept {
+    /// A directory of the host, opened in our own mount namespace.
+    Directory(OwnedFd),
+    /// A file system of its own with ids translated, which nobody has mounted; `None` until it came.
+    FileSystem(Option<OwnedFd>),
 }
 
 /// Where programs come from.
@@ -182,16 +195,27 @@ type Result<T> = std::result::Result<T, Error>;
 pub fn build(plan: &Plan) -> Result<OwnedFd> {
     mount::make_private()?;
     let taken = Taken::from_host(plan)?;
-    // First the one file system that can be written, then over it the skeleton: the root itself for host sources, and
-    // the place of the workings for directories.
-    mount::tmpfs(&plan.staging, plan.disk_bytes, plan.inodes, 0o755)?;
+    // First what can be written, then over it the skeleton: the root itself for host sources, and the place of the
+    // workings for directories.
+    mount::tmpfs(&plan.staging, plan.temporary_bytes, plan.inodes, 0o755)?;
     enter(&plan.staging)?;
     let writable = make(&plan.staging, fs::File::open("."))?;
-    let mut places = places(plan)?;
+    let mut places = places(plan, plan.temporary())?;
+    let mut workings = None;
+    if plan.needs_overlay() {
+        workings = Some(mount::clone_tree(".")?);
+    }
+    if let Some(kept) = &taken.kept {
+        mount::attach(kept, &plan.staging, Access::ReadWrite)?;
+        enter(&plan.staging)?;
+        if plan.writable {
+            workings = Some(mount::clone_tree(".")?);
+        }
+    }
+    places.extend(self::places(plan, plan.lasting())?);
     if plan.changes_host_trees() {
         places.extend(packages::places()?);
     }
-    let workings = if plan.needs_overlay() { Some(mount::clone_tree(".")?) } else { None };
     mount::tmpfs(&plan.staging, SKELETON_BYTES, SKELETON_INODES, 0o755)?;
     enter(&plan.staging)?;
     if let Some(workings) = &workings {
@@ -249,6 +273,18 @@ impl Plan {
     fn needs_overlay(&self) -> bool {
         self.writable || matches!(self.source, Source::Directory { .. })
     }
+
+    /// Places that never are kept.
+    fn temporary(&self) -> impl Iterator<Item = &'static Place> {
+        let dev = Some(&DEV).filter(|_| !matches!(self.source, Source::Host));
+        dev.into_iter().chain(TEMPORARY)
+    }
+
+    /// Places that are kept where anything is.
+    fn lasting(&self) -> impl Iterator<Item = &'static Place> {
+        let by_root = self.changes_host_trees();
+        WRITABLE.iter().chain(WRITABLE_BY_ROOT.iter().filter(move |_| by_root))
+    }
 }
 
 /// Trees of the host, cloned while it can still be seen.
@@ -258,6 +294,7 @@ struct Taken<'a> {
     mounts: Vec<shown::Taken<'a>>,
     /// The image, for sources that are one.
     image: Option<OwnedFd>,
+    kept: Option<OwnedFd>,
     proc: OwnedFd,
 }
 
@@ -271,6 +308,13 @@ impl<'a> Taken<'a> {
             Source::Directory { path, tree: Some(tree) } => Some(make(path, tree.try_clone())?),
             Source::Directory { path, tree: None } => Some(mount::clone_tree(path)?),
         };
+        let kept = match &plan.kept {
+            None => None,
+            Some(Kept::Directory(directory)) => Some(mount::clone_open_tree(directory, KEPT)?),
+            Some(Kept::FileSystem(tree)) => {
+                Some(make(KEPT, tree.as_ref().expect("it came with the ids").try_clone())?)
+            }
+        };
         Ok(Self {
             devices: DEVICES.iter().map(device).collect::<Result<_>>()?,
             etc: HOST_ETC
@@ -280,10 +324,14 @@ impl<'a> Taken<'a> {
                 .collect::<Result<_>>()?,
             mounts: shown::take(&plan.mounts)?,
             image,
+            kept,
             proc: mount::proc()?,
         })
     }
 }
+
+/// What the kept layer is called in errors: its path is the host's business.
+const KEPT: &str = "the kept layer";
 
 /// The skeleton holds directories, links and a dozen short files.
 const SKELETON_BYTES: u64 = 512 * 1024;
@@ -313,28 +361,41 @@ fn host_tree(plan: &Plan, path: &str, name: &str) -> Result<()> {
         return Ok(mount::overlay_read_only(name, &[path, ".empty"])?);
     }
     let (upper, work) = (format!(".data/upper-{name}"), format!(".data/work-{name}"));
-    make_dir(&upper, 0o755)?;
-    make_dir(&work, 0o700)?;
-    packages::own_directories(&upper, path)?;
+    own_dir(&upper, 0o755, |fresh| packages::own_directories(fresh, path))?;
+    own_dir(&work, 0o700, |_| Ok(()))?;
     Ok(mount::overlay(name, path, &upper, &work)?)
 }
 
-/// Makes the writable places in the current directory, and a detached view of each.
-fn places(plan: &Plan) -> Result<Vec<(&'static Place, OwnedFd)>> {
-    let by_root = plan.changes_host_trees();
-    let dev = Some(&DEV).filter(|_| !matches!(plan.source, Source::Host));
-    let all = dev.into_iter().chain(WRITABLE).chain(WRITABLE_BY_ROOT.iter().filter(|_| by_root));
+/// Makes the writable places `all` in the current directory, and a detached view of each.
+fn places(plan: &Plan, all: impl Iterator<Item = &'static Place>) -> Result<Vec<(&'static Place, OwnedFd)>> {
     all.map(|place| {
-        make_dir(place.name, place.mode)?;
-        if place.users && plan.chown {
-            give(place.name, plan.owner)?;
-        }
-        if by_root {
-            packages::fill(place, place.name)?;
-        }
+        own_dir(place.name, place.mode, |fresh| {
+            if place.users && plan.chown {
+                give(fresh, plan.owner)?;
+            }
+            if plan.changes_host_trees() { packages::fill(place, fresh) } else { Ok(()) }
+        })?;
         Ok((place, mount::clone_tree(place.name)?))
     })
     .collect()
+}
+
+/// Makes the directory `path` of the writable layer, and `finish`es it under another name first: a kept layer has it
+/// from an earlier sandbox, and then all of it, as the code left it. Nothing below it is touched again, since the
+/// code may have put links there.
+fn own_dir(path: &str, mode: u32, finish: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    if Path::new(path).exists() {
+        return Ok(());
+    }
+    let fresh = format!("{path}.new");
+    // Of one who was interrupted here; no code has seen it.
+    match fs::remove_dir_all(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => make(&fresh, Err(error))?,
+        _ => {}
+    }
+    make_dir(&fresh, mode)?;
+    finish(&fresh)?;
+    make(path, fs::rename(&fresh, path))
 }
 
 /// Takes the places away that only the building needed; what is mounted elsewhere stays mounted there.
@@ -349,7 +410,7 @@ fn tidy(plan: &Plan) -> Result<()> {
 
 fn etc(plan: &Plan, taken: &Taken<'_>) -> Result<()> {
     make_dirs("/etc")?;
-    if matches!(plan.source, Source::Host) || !Path::new("/etc/passwd").exists() {
+    if !Path::new("/etc/passwd").exists() {
         write("/etc/passwd", PASSWD)?;
         write("/etc/group", GROUP)?;
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;

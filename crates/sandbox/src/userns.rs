@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal};
@@ -42,4 +42,14 @@ pub fn with_map(map: &IdMap) -> io::Result<OwnedFd> {
 /// The kernel's refusal.
 pub fn open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/{}/ns/user", pid.as_raw_nonzero()))?.into())
+}
+
+/// Moves this process, which has one thread, into the user namespace behind `userns`: it then has authority over all
+/// that belongs to ids of it, and none that it did not have over anything else.
+///
+/// # Errors
+/// The kernel's refusal; `EPERM` for a namespace that is not ours.
+pub fn enter(userns: impl AsFd) -> io::Result<()> {
+    let kind = Some(rustix::thread::LinkNameSpaceType::User);
+    Ok(rustix::thread::move_into_link_name_space(userns.as_fd(), kind)?)
 }

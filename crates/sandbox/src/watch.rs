@@ -115,6 +115,23 @@ fn memory_file_bytes(pid: i32, seen: &mut HashSet<u64>) -> u64 {
     files.filter(|file| seen.insert(file.st_ino())).map(|file| file.st_blocks() * 512).sum()
 }
 
+/// Bytes of plain files that `pids` hold open and that have no name any more. Those on the file system `memory` (a
+/// device number) and memory files are counted elsewhere.
+#[must_use]
+pub fn unlinked_bytes(pids: &[i32], memory: u64) -> u64 {
+    let mut seen = HashSet::new();
+    let held = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok()).flatten().flatten();
+    let files = held.filter_map(|entry| {
+        let link = fs::read_link(entry.path()).ok()?;
+        let is_memory = link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:");
+        fs::metadata(entry.path()).ok().filter(|file| !is_memory && file.is_file() && file.st_nlink() == 0)
+    });
+    files
+        .filter(|file| file.st_dev() != memory && seen.insert((file.st_dev(), file.st_ino())))
+        .map(|file| file.st_blocks() * 512)
+        .sum()
+}
+
 fn cpu_ticks(pid: i32) -> (u64, u64) {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return (0, 0) };
     // The name in parentheses may hold anything, so fields count from its last bracket.

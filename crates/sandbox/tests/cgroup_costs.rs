@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sandkeep_sandbox::cgroup::{Group, GroupLimits, Layout, Pool, enter};
+use sandkeep_sandbox::cgroup::{Group, GroupLimits, Layout, PARENT, Pool, enter};
 
 const SLOT: u32 = 4_100_000;
 const LIMITS: GroupLimits =
@@ -46,11 +46,11 @@ fn pass(into: Option<std::os::fd::BorrowedFd<'_>>, files: &[impl AsFd]) {
 #[test]
 #[ignore = "a measurement"]
 fn costs() {
-    let pool = Pool::open(&Layout::detect(), None).unwrap();
+    let pool = Pool::open(&Layout::detect(), PARENT, None).unwrap();
     let remove = |slot: u32| drop(pool.sweep(|s| (s == slot).then_some(()), true).unwrap());
     let now = Duration::ZERO;
     println!("{:<52} {:>8} {:>8} {:>8}  µs", "step", "min", "median", "max");
-    time("open the pool", 100, now, |_| drop(Pool::open(&Layout::detect(), None).unwrap()));
+    time("open the pool", 100, now, |_| drop(Pool::open(&Layout::detect(), PARENT, None).unwrap()));
     let mut groups: Vec<Group> = Vec::new();
     time("claim, new group", 50, now, |round| {
         groups.push(pool.claim(SLOT + u32::try_from(round).unwrap(), &LIMITS).unwrap())

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sandkeep_sandbox::cgroup::{Controllers, Error, GroupLimits, Host, Layout, Pool};
+use sandkeep_sandbox::cgroup::{Controllers, Error, GroupLimits, Host, Layout, PARENT, Pool};
 
 const V2_MOUNT: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 const ALL: &str = "cpuset cpu io memory hugetlb pids rdma\n";
@@ -271,7 +271,7 @@ fn check_missing(layout: &Layout, expected: &[(&str, &str)]) {
 fn a_pool_without_trees_refuses_with_the_cause() {
     let layout = Fake::new("", "").layout();
     assert!(
-        matches!(Pool::open(&layout, None), Err(Error::Unavailable { cause, .. }) if cause.contains("mounted"))
+        matches!(Pool::open(&layout, PARENT, None), Err(Error::Unavailable { cause, .. }) if cause.contains("mounted"))
     );
 }
 
@@ -294,7 +294,7 @@ fn version_2_limits_are_written_to_the_right_files() {
         ),
         ("memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 3\n"),
         ("pids.events", "max 2\n"),
-        ("memory.stat", "anon 1\nkernel 4096\nkernel_stack 1\n"),
+        ("memory.stat", "anon 1\nkernel 4096\nkernel_stack 1\ninactive_file 1000\nactive_file 92\n"),
         ("memory.current", "8192\n"),
     ];
     let full: Vec<_> = [events, limits, &inner("", "")].concat();
@@ -304,7 +304,7 @@ fn version_2_limits_are_written_to_the_right_files() {
             .fold(Fake::new(V2_MOUNT, "0::/\n"), |fake, path| fake.group(path, &full));
     let read = |path: &str| fs::read_to_string(fake.at(path)).unwrap();
 
-    let pool = Pool::open(&fake.layout(), Some(1 << 30)).unwrap();
+    let pool = Pool::open(&fake.layout(), PARENT, Some(1 << 30)).unwrap();
     assert_eq!(read("sandkeep/memory.max"), "1073741824");
     assert_eq!(read("sandkeep/cgroup.subtree_control"), "+memory +pids +cpu +io");
 
@@ -317,6 +317,7 @@ fn version_2_limits_are_written_to_the_right_files() {
     );
     assert_eq!(read("sandkeep/s4/agent/memory.max"), "max\n", "the agent stands outside the code's limits");
     assert_eq!(group.kernel_memory_bytes(), Some(4096));
+    assert_eq!(group.held_bytes(), Some(8192 - 1092), "cached files can be dropped");
 
     let domain =
         group.domain(0, Some(&GroupLimits { cpu_millis: Some(5), ..GroupLimits::default() })).unwrap();

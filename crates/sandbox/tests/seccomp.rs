@@ -93,6 +93,11 @@ fn expectations() -> Vec<(&'static str, [u64; 6], Action)> {
         add("ioprio_set", args([which + 1, who, 5]), action);
     }
     add("ioprio_set", args([0, 0]), Refuse);
+    for (level, option, action) in
+        [(1, 13, Refuse), (1 | HIGH, 13 | HIGH, Refuse), (1, 2, Allow), (6, 13, Allow), (41, 26, Allow)]
+    {
+        add("setsockopt", args([minus_one, level, option]), action);
+    }
     add("prctl", args([38, 1]), Allow);
     add("prctl", args([62, 1]), Refuse);
     add("prctl", args([62 | HIGH, 1]), Refuse);
@@ -336,7 +341,8 @@ fn the_kernel_looks_at_arguments_as_we_do() {
         .filter_map(|(name, args, _)| Some((name, number(Arch::HOST, name)?, args, true)))
         .collect();
     let allowed = expectations().into_iter().filter(|(name, _, action)| {
-        *action == Allow && ["socket", "personality", "ioctl", "prlimit64", "prctl"].contains(name)
+        *action == Allow
+            && ["socket", "setsockopt", "personality", "ioctl", "prlimit64", "prctl"].contains(name)
     });
     rows.extend(allowed.filter_map(|(name, args, _)| Some((name, number(Arch::HOST, name)?, args, false))));
     for part in rows.chunks(200) {

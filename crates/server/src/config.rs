@@ -50,6 +50,10 @@ pub struct Config {
     pub limits: Limits,
     /// How long a shutdown waits for what is open.
     pub drain_timeout: Duration,
+    /// How long sandboxes go on while no server is there.
+    pub orphan_after: Duration,
+    /// Whether a shutdown ends all sandboxes.
+    pub end_sandboxes: bool,
 }
 
 /// Files of a certificate.
@@ -132,6 +136,8 @@ impl Config {
             log_level: of.one("log.level", log_level)?,
             limits: of.limits()?,
             drain_timeout: of.duration("drain_timeout")?,
+            orphan_after: of.duration("orphan_after")?,
+            end_sandboxes: of.one("end_sandboxes", flag)?,
         };
         config.check(of.one("insecure_listen", flag)?)?;
         Ok(config)

@@ -198,7 +198,8 @@ async fn write_used(app: App) {
 /// How long ending what did not end by itself may take, after the time for that is over.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// Takes nothing new, lets what was begun end, ends the rest, and leaves the books.
+/// Takes nothing new, and leaves the books. What runs is left to the next server, where the driver's sandboxes outlive this one;
+/// else it may end, and the rest is ended.
 async fn drain(app: &App, engine: &Engine, end: &CancellationToken) -> Drained {
     tracing::info!(
         timeout_ms = u64::try_from(app.config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
@@ -207,9 +208,12 @@ async fn drain(app: &App, engine: &Engine, end: &CancellationToken) -> Drained {
     app.stopping.cancel();
     app.tasks.close();
     let within = app.config.drain_timeout;
+    let stopping = async {
+        if app.config.end_sandboxes { engine.stop_all(within).await } else { engine.stop(within).await }
+    };
     let (answered, ended) = tokio::join!(
         tokio::time::timeout(within, app.tasks.wait()),
-        tokio::time::timeout(within + END_WITHIN, engine.stop(within)),
+        tokio::time::timeout(within + END_WITHIN, stopping),
     );
     let drained = match (answered, ended) {
         (Ok(()), Ok(())) => Drained::InTime,

@@ -131,21 +131,12 @@ statements! {
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
                 cancel_requested_us, created_us, started_us"
     };
-    /// Running ones of a server that is gone: they are followed by another, not started.
-    ADOPT: Live = {
-        sqlite: "UPDATE executions SET server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
-            WHERE e.state = 'running' AND (s.id IS NULL OR s.seen_us < $3)
-            ORDER BY e.created_us, e.id LIMIT $2)
-            RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
-                cancel_requested_us, created_us, started_us",
-        postgres: "UPDATE executions SET server_id = $1, token = token + 1 WHERE id IN (
-            SELECT e.id FROM executions e LEFT JOIN servers s ON s.id = e.server_id
-            WHERE e.state = 'running' AND (s.id IS NULL OR s.seen_us < $3)
-            ORDER BY e.created_us, e.id LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
-            RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
-                cancel_requested_us, created_us, started_us"
-    };
+    /// Running ones in a sandbox that somebody else had: they are followed by whoever has it now, not started.
+    TAKE_OVER: Live = "UPDATE executions SET server_id = $1, token = token + 1
+        WHERE sandbox_id = $2 AND state = 'running' AND (server_id IS NULL OR server_id <> $1)
+            AND EXISTS (SELECT 1 FROM sandboxes b WHERE b.id = $2 AND b.server_id = $1 AND b.token = $3)
+        RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+            cancel_requested_us, created_us, started_us";
     /// Not once a cancel is accepted: then the code is not to run at all.
     STARTED = "UPDATE executions SET state = 'running', started_us = $4,
         incarnation = (SELECT b.incarnation FROM sandboxes b WHERE b.id = sandbox_id)
@@ -207,14 +198,15 @@ pub async fn claim(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: 
     Ok(claimed)
 }
 
-/// Takes over up to `most` that were running under a server not heard of since `alive_since_us`: to be followed, or found lost.
+/// Takes over everything that was running in a sandbox which `by` holds now, oldest first: to be followed. Whoever followed it
+/// before writes nothing more of it.
 ///
 /// # Errors
 /// The database's.
-pub async fn adopt(tx: &mut Tx, server_id: ServerId, most: u32, alive_since_us: i64) -> Result<Vec<Live>> {
-    let mut adopted: Vec<Live> = tx.all(&ADOPT, values![server_id, i64::from(most), alive_since_us]).await?;
-    adopted.sort_unstable_by_key(|live| (live.created_us, live.id));
-    Ok(adopted)
+pub async fn take_over(tx: &mut Tx, sandbox_id: SandboxId, by: Claim) -> Result<Vec<Live>> {
+    let mut taken: Vec<Live> = tx.all(&TAKE_OVER, values![by.server_id, sandbox_id, by.token]).await?;
+    taken.sort_unstable_by_key(|live| (live.created_us, live.id));
+    Ok(taken)
 }
 
 /// Those of a server, or of nobody, that were asked to end, oldest first.

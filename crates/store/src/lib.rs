@@ -11,6 +11,8 @@
 
 pub mod audit;
 pub mod connection;
+#[cfg(feature = "crash-points")]
+pub mod crash;
 pub mod error;
 pub mod events;
 pub mod executions;

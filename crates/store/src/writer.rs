@@ -1,7 +1,7 @@
 //! The one way in: a queue of operations, a task, a connection.
 //!
-//! Operations that wait together are one transaction, each in a savepoint of its own. Answers and wake-ups leave after
-//! the commit. See `docs/decisions/0012-durability-and-group-commit.md`.
+//! Operations that wait together are one transaction; where one of them fails, it is run again with each in a savepoint
+//! of its own. Answers and wake-ups leave after the commit. See `docs/decisions/0012-durability-and-group-commit.md`.
 
 mod group;
 mod operation;

@@ -7,8 +7,9 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{
@@ -19,8 +20,8 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
-use sandkeep_sandbox::root::{self, Plan, Source};
-use sandkeep_sandbox::{caps, keyring, net, process, seccomp, userns};
+use sandkeep_sandbox::root::{self, Kept, Plan, Source};
+use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 
 use super::Prepared;
 use super::sudo::Sudo;
@@ -32,6 +33,8 @@ use crate::supervisor::boot::chain;
 pub(crate) struct Birth {
     /// What to build.
     pub(crate) plan: Plan,
+    /// The directory of the writable layer, where it is kept as one.
+    pub(crate) kept_directory: Option<PathBuf>,
     /// Which ids there are, and which is ours.
     pub(crate) ids: IdMap,
     /// The sandbox's limits.
@@ -39,6 +42,8 @@ pub(crate) struct Birth {
     pub(crate) processes: u32,
     /// Whether control groups count what the code uses.
     pub(crate) grouped: bool,
+    /// Whether one of them bounds its processes.
+    pub(crate) processes_counted: bool,
     /// Whether code may be root inside (profile `dev`).
     pub(crate) dev: bool,
 }
@@ -82,13 +87,13 @@ impl Error {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(crate) fn shed_descriptors(kept: [&OwnedFd; 2]) -> rustix::io::Result<()> {
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+pub(crate) fn shed_descriptors(kept: &[&OwnedFd]) -> rustix::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     std::mem::forget(null);
-    process::close_all_but(RESULT, &kept.map(AsFd::as_fd));
+    process::close_all_but(RESULT, &kept.iter().map(|descriptor| descriptor.as_fd()).collect::<Vec<_>>());
     // Number 3 is where children get their result channel: nothing that they still need may ever lie there.
     if kept.iter().all(|descriptor| descriptor.as_raw_fd().unsigned_abs() != RESULT) {
         std::mem::forget(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), RESULT.cast_signed())?);
@@ -105,24 +110,31 @@ pub(crate) const RESULT: u32 = 3;
 /// The first step that failed.
 pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepared, Option<Sudo>), Error> {
     let step = |step| move |source| Error::Step { step, source };
+    if let Some(directory) = &birth.kept_directory {
+        // While we are who we were born as: it may lie where nobody else can go.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(step("open the layer"))?;
+        birth.plan.kept = Some(Kept::Directory(opened));
+    }
     let (came, trees) = super::hear(socket).map_err(step("hear the supervisor"))?;
     if came.is_empty() {
         // It died before it could give us ids: nobody is left to hear why we end.
         process::exit_now(1);
     }
     take_trees(&mut birth.plan, &came, trees);
-    let (userns, disk) = grow_up(birth)?;
+    let (userns, temporary) = grow_up(birth)?;
     let terminals = terminal::directory().map_err(step("open the directory of terminals"))?;
     let sudo = if birth.dev { Some(Sudo::listen().map_err(step("listen for sudo"))?) } else { None };
     let (fence, abi) = fence(&birth.plan);
-    ready(socket, abi, &disk).map_err(step("answer"))?;
+    ready(socket, abi, &temporary).map_err(step("answer"))?;
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
     let _filter = seccomp::program(memory);
     Ok((Prepared { fence, userns, memory, terminals, many_ids: birth.ids.separates_agent() }, sudo))
 }
 
-/// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts.
+/// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts,
+/// then a kept layer that is a file system.
 /// `came` has a 1 for each that did, after their count.
 fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     let mut trees = trees.into_iter();
@@ -132,6 +144,9 @@ fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     }
     for shown in &mut plan.mounts {
         shown.tree = next.next().flatten();
+    }
+    if let Some(Kept::FileSystem(tree)) = &mut plan.kept {
+        *tree = next.next().flatten();
     }
 }
 
@@ -156,9 +171,9 @@ fn fence(plan: &Plan) -> (Option<Fence>, u32) {
     }
 }
 
-fn ready(socket: &OwnedFd, abi: u32, disk: &OwnedFd) -> rustix::io::Result<()> {
+fn ready(socket: &OwnedFd, abi: u32, temporary: &OwnedFd) -> rustix::io::Result<()> {
     let text = format!("ready {abi}");
-    let descriptors = [disk.as_fd()];
+    let descriptors = [temporary.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for one");
@@ -173,7 +188,8 @@ pub(crate) fn answer(socket: impl AsFd, line: &str) {
 
 /// Takes every step from mapped ids to ready. The caller reports an error and ends.
 ///
-/// Returns the user namespace that code of profile `dev` runs in, and the file system that can be written.
+/// Returns the user namespace that code of profile `dev` runs in, and the file system that can be written and lives in
+/// memory.
 ///
 /// # Errors
 /// The first step that failed.
@@ -185,8 +201,12 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
         become_id(0).map_err(step("become the root inside"))?;
     }
     limit_shared(birth.memory_bytes);
+    if !birth.processes_counted && birth.processes > 0 {
+        // Besides the limit per user, which holds everywhere; kernels before 6.14 have no such bound.
+        let _unbounded = pids::bound(pids::room_for(birth.processes));
+    }
     umask(rustix::fs::Mode::empty());
-    let disk = root::build(&birth.plan)?;
+    let temporary = root::build(&birth.plan)?;
     if birth.ids.separates_agent() {
         let agent = birth.ids.agent_id();
         rustix::fs::chown(root::AGENT_FILES, Some(Uid::from_raw(agent)), Some(Gid::from_raw(agent)))
@@ -208,7 +228,7 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
     caps::hold(agent_caps())?;
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
-    Ok((userns, disk))
+    Ok((userns, temporary))
 }
 
 /// Bounds what System V objects can hold on to when their makers are gone: together with the writable file system,

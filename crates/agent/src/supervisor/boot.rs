@@ -16,9 +16,12 @@ use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, Pool};
 use sandkeep_sandbox::idmap::{self, AGENT_ID, IdMap, USER_ID, Writer};
 use sandkeep_sandbox::mount::{self, Access};
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
-use sandkeep_sandbox::root::{Mount, Plan, Source};
+use sandkeep_sandbox::root::{Kept, Mount, Plan, Source};
+use sandkeep_sandbox::tree::Usage;
 use sandkeep_sandbox::userns;
 
+use super::disk::DiskWatch;
+use super::layer::{self, Layer};
 use super::slot::Slot;
 use crate::agent::MOST_TREES;
 use crate::agent::birth::Birth;
@@ -33,8 +36,12 @@ pub(crate) struct Sandbox {
     pub(crate) group: Option<Group>,
     /// Made ready while process 1 was busy.
     pub(crate) first_domain: Option<Domain>,
-    /// A directory on the writable file system, to see how full it is.
-    pub(crate) disk: OwnedFd,
+    /// A directory on the writable file system that lives in memory, to see how full it is.
+    pub(crate) temporary: OwnedFd,
+    /// What outlives it, if anything does: had, so that nobody else takes it.
+    pub(crate) _layer: Option<Layer>,
+    /// Where the layer is a directory that no kernel bounds.
+    pub(crate) disk_watch: Option<DiskWatch>,
     pub(crate) limits: proto::SandboxLimits,
     pub(crate) ids: IdMap,
     pub(crate) slot: Slot,
@@ -58,15 +65,19 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Problem {
 pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
-    let trees = root_trees(spec).len() + shown(spec).len();
+    let trees = root_trees(spec).len() + shown(spec).len() + usize::from(spec.layer.is_set());
     if trees > MOST_TREES {
         return Err(problem("mount_refused", format!("{trees} trees to show are more than {MOST_TREES}")));
     }
     let limits = spec.limits.as_option().cloned().unwrap_or_default();
-    let slot = Slot::claim(Path::new(&spec.state_directory), spec.slot_hint)
+    let slot = Slot::claim(Path::new(&spec.slots_directory), spec.slot_hint)
         .map_err(|error| failed("cannot lock a slot", &error))?
         .ok_or_else(|| problem("no_slot", "every slot for a sandbox on this host is taken"))?;
     let ids = choose_ids(spec, &slot)?;
+    let mut layer = match spec.layer.as_option() {
+        Some(layer) => Some(Layer::open(&layer.directory, &limits, &ids)?),
+        None => None,
+    };
     let layout = Layout::detect();
     let grouped = !matches!(layout, Layout::None { .. });
     // In a version 2 tree process 1 is born into its leaf; elsewhere groups are claimed while it builds.
@@ -75,34 +86,41 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         .transpose()?;
     let dev = spec.profile.as_known() == Some(proto::Profile::PROFILE_DEV);
     let birth = Birth {
-        plan: plan(spec, &limits, &ids, dev),
+        plan: plan(spec, &limits, &ids, dev, layer.as_ref()),
+        kept_directory: layer.as_ref().and_then(Layer::directory),
         ids: ids.clone(),
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
         grouped,
+        processes_counted: layout.controllers().pids,
         dev,
     };
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(|error| failed("cannot make a socket pair", &error))?;
+    // Process 1 has the locks too: however we end, the slot and the layer are not free before all in it are gone.
+    let layer_lock = layer.as_ref().map(Layer::lock).transpose()?;
     let leaf = early.as_ref().and_then(Group::agent_leaf);
     let agent = match process::fork(Namespaces::SANDBOX, leaf).map_err(|errno| namespaces_refused(&errno))? {
         Fork::Child => {
             drop(ours);
-            crate::agent::live(theirs, slot.into_lock(), birth)
+            let locks = std::iter::once(slot.into_lock()).chain(layer_lock).collect();
+            crate::agent::live(theirs, locks, birth)
         }
         Fork::Parent(agent) => agent,
     };
-    drop(theirs);
-    let raised = send_off(spec, &ids, &agent, &ours).and_then(|()| {
+    drop((theirs, layer_lock));
+    let raised = send_off(spec, &ids, &agent, &ours, layer.as_mut()).and_then(|userns| {
         let group = match early {
             Some(group) => Some(group),
             None if grouped => Some(claim_group(spec, &layout, &slot, &ids)?),
             None => None,
         };
         let first_domain = group.as_ref().and_then(|group| group.domain(0, None).ok());
-        Ok((group, first_domain, wait_ready(&ours)?))
+        let ready = wait_ready(&ours)?;
+        let disk_watch = watch_disk(layer.as_ref().zip(userns), &limits, &agent, &ready.temporary)?;
+        Ok((group, first_domain, ready, disk_watch))
     });
-    let (group, first_domain, ready) = raised.inspect_err(|_| {
+    let (group, first_domain, ready, disk_watch) = raised.inspect_err(|_| {
         let _gone = process::signal(&agent.pidfd, rustix::process::Signal::KILL);
     })?;
     let link = Link::new(ours, Side::Upper).map_err(|error| failed("cannot use the socket pair", &error))?;
@@ -111,7 +129,9 @@ pub(crate) fn boot(spec: &proto::SandboxSpec) -> Result<Sandbox, Problem> {
         agent,
         group,
         first_domain,
-        disk: ready.disk,
+        temporary: ready.temporary,
+        _layer: layer,
+        disk_watch,
         limits,
         ids,
         slot,
@@ -175,7 +195,7 @@ fn claim_group(
         cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
         processes: (limits.processes > 0).then_some(limits.processes),
     };
-    let claimed = Pool::open(layout, some(spec.ceiling_bytes)).and_then(|pool| {
+    let claimed = Pool::open(layout, &spec.group, some(spec.ceiling_bytes)).and_then(|pool| {
         let mut group = pool.claim(slot.number, &held)?;
         if let Some(agent) = ids.outside_uid(ids.agent_id()).filter(|_| ids.writer == Writer::Direct) {
             group.admit(agent)?;
@@ -187,7 +207,28 @@ fn claim_group(
     })
 }
 
-fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, dev: bool) -> Plan {
+/// Watches a layer that is a directory, whose ids are those of the user namespace beside it.
+fn watch_disk(
+    layer: Option<(&Layer, OwnedFd)>,
+    limits: &proto::SandboxLimits,
+    agent: &process::Child,
+    temporary: &OwnedFd,
+) -> Result<Option<DiskWatch>, Problem> {
+    let Some((Layer { kept: layer::Kept::Files(files), .. }, userns)) = layer else { return Ok(None) };
+    let most = Usage { bytes: limits.disk_bytes, entries: limits.inodes };
+    let watched = DiskWatch::new(files, most, agent.pid, userns, temporary);
+    let watched =
+        watched.map_err(|error| problem("sandbox_failed", format!("cannot watch the layer: {error}")))?;
+    Ok(Some(watched))
+}
+
+fn plan(
+    spec: &proto::SandboxSpec,
+    limits: &proto::SandboxLimits,
+    ids: &IdMap,
+    dev: bool,
+    layer: Option<&Layer>,
+) -> Plan {
     let source = match spec.root.as_option().and_then(|root| root.kind.as_ref()) {
         Some(RootKind::Directory(directory)) => {
             Source::Directory { path: directory.path.clone(), tree: None }
@@ -205,8 +246,10 @@ fn plan(spec: &proto::SandboxSpec, limits: &proto::SandboxLimits, ids: &IdMap, d
         staging: STAGING.to_owned(),
         source,
         writable: dev,
+        // A directory is opened by process 1, in its own mount namespace.
+        kept: layer.filter(|layer| layer.directory().is_none()).map(|_| Kept::FileSystem(None)),
         mounts: mounts.collect(),
-        disk_bytes: limits.disk_bytes,
+        temporary_bytes: limits.temporary_bytes,
         inodes: limits.inodes,
         owner: (USER_ID, USER_ID),
         chown: ids.separates_agent(),
@@ -230,19 +273,37 @@ const STAGING: &str = "/tmp";
 
 /// What process 1 hands over once it stands.
 struct Ready {
-    disk: OwnedFd,
+    temporary: OwnedFd,
     landlock_abi: u32,
 }
 
-/// Gives the newborn its ids and what only we can prepare.
+/// Gives the newborn its ids and what only we can prepare; its user namespace, where that is needed: later nobody can
+/// open it, since the agent is not to be traced.
 fn send_off(
     spec: &proto::SandboxSpec,
     ids: &IdMap,
     agent: &process::Child,
     socket: &OwnedFd,
-) -> Result<(), Problem> {
-    ids.write(agent.pid).map_err(|error| problem("sandbox_failed", format!("cannot map ids: {error}")))?;
-    let trees = translated_trees(spec, ids, agent)?;
+    layer: Option<&mut Layer>,
+) -> Result<Option<OwnedFd>, Problem> {
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| problem("sandbox_failed", format!("{what}: {error}"));
+    ids.write(agent.pid).map_err(|error| failed("cannot map ids", &error))?;
+    let userns = (ids.writer == Writer::Direct || layer.is_some())
+        .then(|| userns::open(agent.pid))
+        .transpose()
+        .map_err(|error| failed("cannot open the user namespace", &error))?;
+    let whole = userns.as_ref().filter(|_| ids.writer == Writer::Direct);
+    let mut trees = translated_trees(spec, ids, whole)?;
+    if let Some(layer) = layer {
+        layer.held_by(agent.pid)?;
+        if let (layer::Kept::Image(mount), Some(whole)) = (&mut layer.kept, whole) {
+            let mount = mount.take().expect("handed over once");
+            mount::translate_ids(&mount, whole, "the kept layer")
+                .map_err(|error| failed("the kernel", &chain(&error)))?;
+            trees.push(Some(mount));
+        }
+    }
     let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
     let mut mask = Vec::with_capacity(trees.len() + 1);
     mask.push(u8::try_from(trees.len()).expect("at most MOST_TREES"));
@@ -256,25 +317,24 @@ fn send_off(
         assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "space for MOST_TREES");
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(&mask)], &mut control, SendFlags::NOSIGNAL)
-        .map(|_| ())
-        .map_err(|errno| problem("sandbox_failed", format!("process 1 is gone: {errno}")))
+        .map_err(|errno| failed("process 1 is gone", &errno))?;
+    Ok(userns)
 }
 
-/// Trees with ids translated, in the order in which process 1 expects them: those of the root, then the mounts.
+/// Trees with ids translated by `whole`, if there is such authority, in the order in which process 1 expects them:
+/// those of the root, then the mounts. (A kept layer follows.)
 fn translated_trees(
     spec: &proto::SandboxSpec,
     ids: &IdMap,
-    agent: &process::Child,
+    whole: Option<&OwnedFd>,
 ) -> Result<Vec<Option<OwnedFd>>, Problem> {
     let mut trees = Vec::new();
-    if ids.writer != Writer::Direct {
+    let Some(whole) = whole else {
         trees.resize_with(root_trees(spec).len() + shown(spec).len(), || None);
         return Ok(trees);
-    }
-    let whole = userns::open(agent.pid)
-        .map_err(|error| problem("sandbox_failed", format!("cannot open the user namespace: {error}")))?;
+    };
     for path in root_trees(spec) {
-        trees.push(Some(image_tree(&path, &whole)?));
+        trees.push(Some(image_tree(&path, whole)?));
     }
     let user = (ids.outside_uid(USER_ID).unwrap_or(0), ids.outside_uid(USER_ID).unwrap_or(0));
     for shown in &shown(spec) {
@@ -350,7 +410,9 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
     })?;
     let text = String::from_utf8_lossy(&said);
     match (text.strip_prefix("ready "), <[OwnedFd; 1]>::try_from(descriptors), text.split_once(": ")) {
-        (Some(abi), Ok([disk]), _) => Ok(Ready { disk, landlock_abi: abi.trim().parse().unwrap_or(0) }),
+        (Some(abi), Ok([temporary]), _) => {
+            Ok(Ready { temporary, landlock_abi: abi.trim().parse().unwrap_or(0) })
+        }
         (None, _, Some((code, why))) => Err(problem(code, why)),
         _ => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
     }

@@ -60,6 +60,8 @@ pub(crate) struct Execution {
     pub(crate) tails: Vec<Tail>,
     /// Whether a client started it through the envd services: then it is forgotten with its end.
     pub(crate) is_process: bool,
+    /// Whether a server has stored all that is known of it.
+    pub(crate) stored: bool,
 }
 
 /// A listener.
@@ -96,6 +98,7 @@ impl Execution {
             cpu_us: (0, 0),
             tails: Vec::new(),
             is_process: false,
+            stored: false,
             request,
         }
     }
@@ -213,6 +216,7 @@ impl Execution {
             output_bytes: self.log.total(),
             started: self.started.clone().map_or_else(buffa::MessageField::none, buffa::MessageField::some),
             end: end.map_or_else(buffa::MessageField::none, buffa::MessageField::some),
+            stored: self.stored,
         }
     }
 }

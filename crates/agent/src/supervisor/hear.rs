@@ -174,7 +174,7 @@ impl Supervisor {
     /// Whether so much is charged to the sandbox that hardly anything can be started in it.
     fn is_crowded(&self) -> bool {
         let Some(sandbox) = &self.sandbox else { return false };
-        let charged = sandbox.group.as_ref().and_then(sandkeep_sandbox::cgroup::Group::memory_bytes);
+        let charged = sandbox.group.as_ref().and_then(sandkeep_sandbox::cgroup::Group::held_bytes);
         charged.is_some_and(|charged| charged > sandbox.limits.memory_bytes / 4 * 3)
     }
 
@@ -216,6 +216,7 @@ impl Supervisor {
         execution.phase = Phase::Ended(Box::new(end));
         self.executions.insert(execution_id.to_owned(), execution);
         self.forget_outputs();
+        self.disk_user_ended();
     }
 
     /// Either somebody outside the tree holds its pipes, or the kernel cannot end a process of it.

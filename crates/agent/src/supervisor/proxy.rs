@@ -3,7 +3,7 @@
 //!
 //! The supervisor does not look into them. Only what is listed here passes, and of its head only what the agent reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::head::Head;
@@ -22,17 +22,32 @@ struct Twin {
     owed_to_server: usize,
     /// Bytes of the agent's that the server has not taken yet.
     owed_to_agent: usize,
+    /// A process was admitted for it, and the agent has not answered yet.
+    awaited: bool,
 }
 
 /// Streams of the server that are passed on.
 #[derive(Debug, Default)]
 pub(super) struct Proxied {
     twins: BTreeMap<StreamId, Twin>,
+    /// Streams to the agent whose client went away before the process that it wanted was begun. They go their way until the
+    /// agent answers: given up sooner, the admission would be nobody's, for ever.
+    left: BTreeSet<StreamId>,
 }
 
 impl Proxied {
+    /// The streams towards the agent.
+    pub(super) fn into_inwards(self) -> impl Iterator<Item = StreamId> {
+        self.twins.into_values().map(|twin| twin.stream)
+    }
+
     fn of_agent(&mut self, agent: StreamId) -> Option<(StreamId, &mut Twin)> {
         self.twins.iter_mut().find(|(_, twin)| twin.stream == agent).map(|(server, twin)| (*server, twin))
+    }
+
+    /// Whether a call may be changing files.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.twins.is_empty()
     }
 }
 
@@ -65,7 +80,8 @@ impl Supervisor {
         let stream = opened.map_err(|error| {
             ConnectError::new(Code::ResourceExhausted, format!("too_many_executions: {error}"))
         })?;
-        self.proxied.twins.insert(id, Twin { stream, owed_to_server: 0, owed_to_agent: 0 });
+        let awaited = admission.is_some();
+        self.proxied.twins.insert(id, Twin { stream, owed_to_server: 0, owed_to_agent: 0, awaited });
         Ok(stream)
     }
 
@@ -82,6 +98,10 @@ impl Supervisor {
                 twin.owed_to_server += bytes.len();
             }
             Event::Finished { .. } => sandbox.link.finish(twin.stream),
+            Event::Reset { id, .. } if twin.awaited => {
+                self.proxied.left.insert(twin.stream);
+                self.proxied.twins.remove(id);
+            }
             Event::Reset { id, code } => {
                 sandbox.link.reset(twin.stream, *code);
                 self.proxied.twins.remove(id);
@@ -104,7 +124,14 @@ impl Supervisor {
         else {
             return false;
         };
+        if self.proxied.left.remove(id) {
+            if let Some(sandbox) = &mut self.sandbox {
+                sandbox.link.reset(*id, reset_code::CANCEL);
+            }
+            return true;
+        }
         let Some((server, twin)) = self.proxied.of_agent(*id) else { return false };
+        twin.awaited = false;
         match event {
             Event::Replied { head, .. } => self.server.reply_with(server, head),
             Event::Data { bytes, .. } => {

@@ -11,9 +11,10 @@ use sandkeep_sandbox::cgroup::GroupLimits;
 use sandkeep_sandbox::idmap::USER_ID;
 
 use super::boot::{self, agent_host_id};
+use super::disk::DiskWatch;
 use super::domain::{Domain, Namespace};
 use super::execution::{Execution, Killed, Phase, Tail};
-use super::{Supervisor, watch};
+use super::{Supervisor, layer, watch};
 use crate::calls::{self, Incoming};
 use crate::clock;
 
@@ -21,12 +22,6 @@ use crate::clock;
 const VERSIONS: (u32, u32) = (1, 1);
 /// After a polite cancel the code has this long before it is killed.
 const CANCEL_PATIENCE_US: u64 = 5_000_000;
-/// Executions that are remembered, ended ones included.
-const MOST_EXECUTIONS: usize = 4_096;
-
-/// Output and results of ended executions that are kept in all, beside the newest's.
-const MOST_KEPT_BYTES: u64 = 64 << 20;
-
 type Answer<T> = Result<T, ConnectError>;
 
 impl Supervisor {
@@ -40,6 +35,15 @@ impl Supervisor {
                 let outcome = call.message().and_then(|request| self.boot(request));
                 call.answer(&mut self.server, id, outcome);
             }
+            routes::REMOVE_LAYER => {
+                let outcome = call.message().map(|request: proto::RemoveLayerRequest| {
+                    let problem = layer::remove(&request.directory).err().map(|problem| *problem);
+                    proto::RemoveLayerResponse {
+                        problem: problem.map_or_else(MessageField::none, MessageField::some),
+                    }
+                });
+                call.answer(&mut self.server, id, outcome);
+            }
             routes::START => self.start(id, &call),
             routes::TAIL => self.tail(id, &call),
             routes::GET => {
@@ -51,7 +55,11 @@ impl Supervisor {
             process_routes::START => self.start_process(id, &call),
             routes::LIST => {
                 let own = self.executions.values().filter(|execution| !execution.is_process);
-                let executions = own.map(Execution::status).collect();
+                let without_end = |execution: &Execution| proto::ExecutionStatus {
+                    end: MessageField::none(),
+                    ..execution.status()
+                };
+                let executions = own.map(without_end).collect();
                 call.answer(&mut self.server, id, Ok(proto::ListResponse { executions }));
             }
             routes::CANCEL => {
@@ -70,6 +78,10 @@ impl Supervisor {
                 let outcome = call.message().and_then(|request| self.close_input(&request));
                 call.answer(&mut self.server, id, outcome);
             }
+            routes::FORGET => {
+                let outcome = call.message().and_then(|request| self.forget(&request));
+                call.answer(&mut self.server, id, outcome);
+            }
             routes::SHUTDOWN => self.shutdown(id, call),
             path => {
                 let error =
@@ -80,16 +92,11 @@ impl Supervisor {
     }
 
     fn hello(&self, request: &proto::HelloRequest) -> Answer<proto::HelloResponse> {
-        if request.min_version > VERSIONS.1 || request.max_version < VERSIONS.0 {
-            let text =
-                format!("protocol_error: this supervisor speaks versions {} to {}", VERSIONS.0, VERSIONS.1);
-            return Err(ConnectError::new(Code::FailedPrecondition, text));
-        }
         Ok(proto::HelloResponse {
-            version: request.max_version.min(VERSIONS.1),
+            version: version(request.min_version, request.max_version)?,
             boot_id: watch::boot_id(),
             pid: std::process::id(),
-            start_time: watch::own_start_time(),
+            start_time: watch::start_time("self"),
             incarnation: self.spec.incarnation,
             sandbox_id: self.spec.sandbox_id.clone(),
         })
@@ -101,8 +108,11 @@ impl Supervisor {
             return Err(ConnectError::new(Code::AlreadyExists, text));
         }
         let spec = request.spec.into_option().unwrap_or_default();
-        let outcome = match boot::boot(&spec) {
-            Err(problem) => Outcome::Problem(problem),
+        let outcome = match self.open_door(&spec).and_then(|()| boot::boot(&spec)) {
+            Err(problem) => {
+                self.door = None;
+                Outcome::Problem(problem)
+            }
             Ok(mut sandbox) => {
                 self.idle_domains
                     .extend(sandbox.first_domain.take().map(|domain| (0, Domain::Group(Box::new(domain)))));
@@ -117,6 +127,7 @@ impl Supervisor {
                     ..Default::default()
                 };
                 self.spec = spec;
+                self.booted = booted.clone();
                 self.token = request.token;
                 self.sandbox = Some(sandbox);
                 Outcome::Booted(Box::new(booted))
@@ -126,7 +137,7 @@ impl Supervisor {
     }
 
     /// Refuses commands for another incarnation and from servers that were fenced off.
-    fn fence(&mut self, incarnation: u64, token: u64) -> Answer<()> {
+    pub(super) fn fence(&mut self, incarnation: u64, token: u64) -> Answer<()> {
         if incarnation != self.spec.incarnation {
             let text = format!("stale_token: this is incarnation {}", self.spec.incarnation);
             return Err(ConnectError::new(Code::FailedPrecondition, text));
@@ -142,16 +153,16 @@ impl Supervisor {
     fn start(&mut self, id: StreamId, call: &Incoming) {
         let begun = call.message().and_then(|request: proto::StartExecution| {
             self.fence(request.incarnation, request.token)?;
-            let execution_id = request.execution_id.clone();
+            let (execution_id, told_to) = (request.execution_id.clone(), request.told_to);
             // The same id again is the same execution: whoever asks listens, nothing runs twice.
             if !self.executions.contains_key(&execution_id) {
                 let execution = self.begin(request)?;
                 self.executions.insert(execution_id.clone(), execution);
             }
-            Ok(execution_id)
+            Ok((execution_id, told_to))
         });
         match begun {
-            Ok(execution_id) => self.listen(id, call, &execution_id, 0),
+            Ok((execution_id, told_to)) => self.listen(id, call, &execution_id, told_to),
             Err(error) => call.refuse(&mut self.server, id, &error),
         }
     }
@@ -195,6 +206,11 @@ impl Supervisor {
             ConnectError::new(Code::Unavailable, format!("sandbox_failed: {what}"))
         };
         let Some(sandbox) = &self.sandbox else { return Err(unavailable(&"the sandbox has ended")) };
+        if sandbox.disk_watch.as_ref().is_some_and(DiskWatch::is_full) {
+            let text =
+                "layer_full: code passed its limit again and again, or made it too deep to be measured";
+            return Err(ConnectError::new(Code::FailedPrecondition, text));
+        }
         let Some(group) = &sandbox.group else { return Ok((0, Domain::Namespace(Namespace::default()))) };
         let some = |value: u64| (value > 0).then_some(value);
         let held = GroupLimits {
@@ -247,49 +263,6 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what the oldest ended executions wrote, as far as more is kept than a sandbox is worth. Their records stay:
-    /// an id that ran once must not run again.
-    pub(super) fn forget_outputs(&mut self) {
-        let ended = self
-            .executions
-            .values_mut()
-            .filter(|execution| execution.is_ended() && execution.tails.is_empty());
-        let mut ended: Vec<&mut Execution> = ended.collect();
-        ended.sort_by_key(|execution| std::cmp::Reverse(execution.begun_us));
-        let mut kept = 0;
-        for execution in ended {
-            kept += execution.kept_bytes();
-            if kept > MOST_KEPT_BYTES {
-                execution.forget_output();
-            }
-        }
-    }
-
-    /// # Errors
-    /// `resource_exhausted` when nothing can be forgotten for one more execution.
-    pub(super) fn make_room(&mut self) -> Answer<()> {
-        if self.executions.len() >= MOST_EXECUTIONS {
-            self.forget_oldest()?;
-        }
-        Ok(())
-    }
-
-    fn forget_oldest(&mut self) -> Answer<()> {
-        let ended = self
-            .executions
-            .iter()
-            .filter(|(_, execution)| execution.is_ended() && execution.tails.is_empty());
-        let oldest = ended.min_by_key(|(_, execution)| execution.begun_us).map(|(id, _)| id.clone());
-        let Some(oldest) = oldest else {
-            return Err(ConnectError::new(
-                Code::ResourceExhausted,
-                "too_many_executions: all of them are running",
-            ));
-        };
-        self.executions.remove(&oldest);
-        Ok(())
-    }
-
     fn tail(&mut self, id: StreamId, call: &Incoming) {
         let request = call.message().and_then(|request: proto::TailRequest| {
             self.known(&request.execution_id)?;
@@ -308,7 +281,7 @@ impl Supervisor {
         }
     }
 
-    fn known(&mut self, execution_id: &str) -> Answer<&mut Execution> {
+    pub(super) fn known(&mut self, execution_id: &str) -> Answer<&mut Execution> {
         let unknown = || ConnectError::new(Code::NotFound, format!("not_found: no execution {execution_id}"));
         self.executions.get_mut(execution_id).ok_or_else(unknown)
     }
@@ -378,6 +351,19 @@ impl Supervisor {
             Err(error) => call.refuse(&mut self.server, id, &error),
         }
     }
+}
+
+/// The newest version that both sides speak.
+///
+/// # Errors
+/// `protocol_error`: there is none.
+pub(super) fn version(least: u32, most: u32) -> Answer<u32> {
+    if least > VERSIONS.1 || most < VERSIONS.0 {
+        let text =
+            format!("protocol_error: this supervisor speaks versions {} to {}", VERSIONS.0, VERSIONS.1);
+        return Err(ConnectError::new(Code::FailedPrecondition, text));
+    }
+    Ok(most.min(VERSIONS.1))
 }
 
 const SIGTERM: u32 = 15;

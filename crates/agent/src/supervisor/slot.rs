@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,13 +27,12 @@ impl Slot {
     /// Takes the first free slot from `hint` on, around the end; `None` when all are taken.
     ///
     /// # Errors
-    /// The directory of locks cannot be used.
-    pub(crate) fn claim(state_directory: &Path, hint: u32) -> io::Result<Option<Self>> {
-        let directory = state_directory.join("slots");
-        fs::create_dir_all(&directory)?;
+    /// `directory`, made where it is missing, cannot be used.
+    pub(crate) fn claim(directory: &Path, hint: u32) -> io::Result<Option<Self>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         for step in 0..SLOTS {
             let number = (hint % SLOTS + step) % SLOTS;
-            if let Some(slot) = Self::take(&directory, number)? {
+            if let Some(slot) = Self::take(directory, number)? {
                 return Ok(Some(slot));
             }
         }

@@ -53,6 +53,9 @@ impl Supervisor {
         for id in due {
             self.moment(&id, now);
         }
+        if [self.next_look(), self.next_walk()].into_iter().flatten().any(|moment| moment <= now) {
+            self.watch_disk(now);
+        }
         if self.next_look().is_some_and(|moment| moment <= now) {
             self.look();
             let grouped = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.group.is_some());
@@ -146,7 +149,7 @@ impl Supervisor {
 
 /// What files in the sandbox's memory file system take.
 fn written_bytes(sandbox: &Sandbox) -> u64 {
-    fstatvfs(&sandbox.disk).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
+    fstatvfs(&sandbox.temporary).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
 }
 
 /// How each limit is held here.
@@ -157,13 +160,20 @@ pub(super) fn enforcement(sandbox: &Sandbox) -> Vec<proto::Enforcement> {
         Some((cause, remedy)) => (without, cause, remedy),
         None => kernel(),
     };
+    let disk = || {
+        if sandbox.disk_watch.is_none() {
+            return kernel();
+        }
+        let cause = "no kernel bounds a plain directory, as which an ordinary user's layer is kept";
+        (Level::LEVEL_WATCHED, cause.to_owned(), "run as root".to_owned())
+    };
     let levels = [
         (LimitKind::LIMIT_KIND_MEMORY, group("memory", Level::LEVEL_WATCHED)),
         (LimitKind::LIMIT_KIND_CPU, group("cpu", Level::LEVEL_NONE)),
         // Without a group RLIMIT_NPROC holds it, per user namespace, which is the sandbox's own.
         (LimitKind::LIMIT_KIND_PROCESSES, kernel()),
-        (LimitKind::LIMIT_KIND_DISK, kernel()),
-        (LimitKind::LIMIT_KIND_INODES, kernel()),
+        (LimitKind::LIMIT_KIND_DISK, disk()),
+        (LimitKind::LIMIT_KIND_INODES, disk()),
         (LimitKind::LIMIT_KIND_TIMEOUT, kernel()),
         (LimitKind::LIMIT_KIND_OUTPUT, kernel()),
     ];
@@ -216,9 +226,9 @@ pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// When this process began, in clock ticks since boot.
-pub(super) fn own_start_time() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// When `process`, a number or `self`, began, in clock ticks since boot; 0 when there is none.
+pub(super) fn start_time(process: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     fields.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use sandkeep_runtime::driver::Facts;
-use sandkeep_runtime::local::ID_BASE;
+use sandkeep_runtime::local::{ID_BASE, Slots};
 
 /// The ids of one sandbox of root's.
 const RANGE: u32 = 65_536;
@@ -159,9 +159,10 @@ fn outside_span(line: &str) -> Option<Range<u64>> {
 /// Keys in the kernel that belong to ids of slots which nobody has now (only root's sandboxes have ids by slot). Holding the lock of a slot while looking keeps
 /// it so.
 pub(super) fn keys_of_slots(state_dir: &Path, slots: &BTreeSet<u32>) -> Vec<String> {
+    let locks = Slots::of(state_dir, ID_BASE).directory;
     let mut found = Vec::new();
     for slot in slots {
-        let Ok(lock) = fs::File::open(state_dir.join("slots").join(slot.to_string())) else { continue };
+        let Ok(lock) = fs::File::open(locks.join(slot.to_string())) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }

@@ -8,7 +8,7 @@ use sandkeep_core::defaults;
 use sandkeep_core::execution::{Artifact, CodeSource, ExecutionState, Json, Language, Work, conclude};
 use sandkeep_core::limits::{Limits, LimitsRequest};
 use sandkeep_core::output::Stream;
-use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Root, Running, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Layer, Root, Running, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Sandbox};
 use tokio::time::timeout;
 
@@ -70,6 +70,7 @@ impl Cell {
             profile: terms.profile,
             root: Root::Host,
             mounts: Vec::new(),
+            layer: Layer::Ephemeral,
             limits,
         };
         let sandbox = driver.create(&spec).await?;

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::Level;
 use sandkeep_runtime::driver::Facts;
-use sandkeep_runtime::local::StateDirectory;
+use sandkeep_runtime::local::{ID_BASE, Slots, StateDirectory};
 use sandkeep_runtime::{Driver, Sandbox};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -205,8 +205,9 @@ fn processes(facts: &[Facts]) -> Vec<Process> {
 
 /// Processes in groups of slots that nobody has taken since.
 fn left_in_groups(facts: &[Facts], state: &std::path::Path) -> usize {
+    let locks = Slots::of(state, ID_BASE).directory;
     let is_free = |slot: u32| {
-        let lock = std::fs::File::open(state.join("slots").join(slot.to_string()));
+        let lock = std::fs::File::open(locks.join(slot.to_string()));
         lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok())
     };
     facts.iter().map(|facts| facts.slot).filter(|slot| is_free(*slot)).map(weight::group_processes).sum()

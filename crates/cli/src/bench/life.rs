@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::execution::{ExecutionState, Work, conclude};
-use sandkeep_runtime::driver::{ExecutionSpec, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Sandbox};
 
 use crate::host;
@@ -96,6 +96,7 @@ fn sandbox_spec() -> Result<SandboxSpec, Problem> {
         profile: defaults::PROFILE,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: Layer::Ephemeral,
         limits: defaults::limits(),
     })
 }

@@ -106,9 +106,9 @@ const NOTHING: LimitsRequest = LimitsRequest {
 };
 /// The processor test burns for this long, of which it may have [`CPU_SHARE`].
 const CPU_WALL: Span = Span::from_millis(1_000);
-const CPU_SHARE: Option<CpuMillis> = CpuMillis::from_millis(200);
-/// A fifth of a second, and what the kernel lets pass between two looks of its scheduler.
-const CPU_MOST_MS: u64 = 400;
+const CPU_SHARE: Option<CpuMillis> = CpuMillis::from_millis(100);
+/// A tenth of a second, and what the kernel lets pass between two looks of its scheduler.
+const CPU_MOST_MS: u64 = 250;
 
 /// What a program exits with when the limit stopped it, and when it could not even do what the limit allows: a limit is
 /// not held because nothing works.
@@ -134,7 +134,8 @@ fn cases() -> [Case; 7] {
         },
         Case {
             limit: LimitKind::Cpu,
-            program: "while :; do :; done",
+            // Four, so that on a busy host too they get more than their share unless something keeps them from it.
+            program: "for n in 1 2 3 4; do while :; do :; done & done; wait",
             asks: LimitsRequest { cpu: CPU_SHARE, timeout: Some(CPU_WALL), ..NOTHING },
             holds: |seen| {
                 seen.is_end(ExecutionState::TimedOut, Some(LimitKind::Timeout))

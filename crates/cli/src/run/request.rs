@@ -20,7 +20,7 @@ use sandkeep_core::sandbox::place::below_workspace;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
 use sandkeep_image::Config;
-use sandkeep_runtime::driver::{ExecutionSpec, Mount, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, Layer, Mount, SandboxSpec, Stdin, User};
 
 use self::base::Base;
 use super::args::Args;
@@ -65,8 +65,16 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let artifacts = args.out.is_some() || (work.kind().collects_artifacts() && !args.no_artifacts);
     let demand = demand(args);
     let root = base.root()?;
-    let sandbox =
-        SandboxSpec { id: host::sandbox_id()?, incarnation: 1, token: 1, profile, root, mounts, limits };
+    let sandbox = SandboxSpec {
+        id: host::sandbox_id()?,
+        incarnation: 1,
+        token: 1,
+        profile,
+        root,
+        mounts,
+        layer: Layer::Ephemeral,
+        limits,
+    };
     sandbox.check().map_err(|problem| problem.within("--mount"))?;
     let execution = ExecutionSpec {
         id: host::execution_id()?,

@@ -79,7 +79,8 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(is_word) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// `SRC:DEST[:rw|:ro]`. The source may hold colons; the target starts at the last `:/`.
+/// `SRC:DEST[:rw|:ro]`. The source may hold colons; the target starts at the last `:/`, and has none: it would be taken for
+/// a misspelt `rw`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MountArg {
     pub(super) source: PathBuf,
@@ -104,6 +105,9 @@ impl FromStr for MountArg {
         let (source, below_root) = paths.rsplit_once(":/").ok_or_else(|| refuse("has no absolute target"))?;
         if source.is_empty() {
             return Err(refuse("has no source"));
+        }
+        if below_root.contains(':') {
+            return Err(refuse("has something else than rw or ro behind its target"));
         }
         Ok(MountArg { source: source.into(), target: format!("/{below_root}").parse()?, writable })
     }
@@ -188,7 +192,19 @@ mod tests {
             let expected = MountArg { source: source.into(), target: target.parse().unwrap(), writable };
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for text in ["", "a", "a:b", "a:rw", ":/b", "a:/", "a:/b/../c", "a:/proc", "a:/sys/x:rw"] {
+        for text in [
+            "",
+            "a",
+            "a:b",
+            "a:rw",
+            ":/b",
+            "a:/",
+            "a:/b/../c",
+            "a:/proc",
+            "a:/sys/x:rw",
+            "a:/b:rx",
+            "a:/b:rw:z",
+        ] {
             assert_eq!(text.parse::<MountArg>().expect_err(text).code, ErrorCode::MountRefused, "{text}");
         }
     }

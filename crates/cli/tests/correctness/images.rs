@@ -142,7 +142,7 @@ fn what_an_image_says_is_honoured() {
         here.save(&Image::of([busybox_layer()]).config(json!({"WorkingDir": "/gone", "Cmd": ["pwd"]})));
     let (status, told) = here.run(&["--image", &nowhere]).json();
     assert_eq!((status, &told["error"]["name"]), (126, &"not_runnable".into()), "{told}");
-    assert!(told["error"]["message"].as_str().unwrap().contains("cwd"), "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("working directory"), "{told}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::request::ExecutionRequest;
 pub(super) struct Mine {
     pub(super) live: Live,
     pub(super) claim: Claim,
+    /// It may have been told to start before, by another server or an earlier life of this one.
+    pub(super) found: bool,
 }
 
 /// What ran, and how it ended.
@@ -52,7 +54,7 @@ impl Engine {
         let full = taken.len() >= PASS_MOST as usize;
         for (live, started) in taken {
             let claim = Claim { server_id, token: live.token };
-            let mine = Mine { live, claim };
+            let mine = Mine { live, claim, found: false };
             let held = lock(&self.held).get(&mine.live.sandbox_id).cloned();
             self.tasks.spawn(self.clone().run(mine, held, started));
         }
@@ -97,30 +99,50 @@ impl Engine {
         self.parts.bells.ring(&live.id.to_string());
     }
 
-    async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
-        let id = mine.live.id;
+    pub(super) async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
+        let (id, sandbox_id) = (mine.live.id, mine.live.sandbox_id);
+        let held = match held {
+            Some(held) => Some(held),
+            None => self.settled(sandbox_id).await,
+        };
         let ended = match &held {
             _ if !started => Ok(None),
-            Some(held) => self.perform(&mine, held).await.map(Some),
+            Some(held) => match self.perform(&mine, held).await {
+                Ok(Some(done)) => Ok(Some(done)),
+                Ok(None) => return,
+                // Whatever failed, failed in a server that goes; how it ends is for the next to see.
+                Err(_) if self.leave.is_cancelled() => return,
+                Err(problem) => Err(problem),
+            },
+            None if self.leave.is_cancelled() => return,
             None => Err(Problem::new(ErrorCode::SandboxLost, "its sandbox is not there any more")),
         };
-        self.finish(&mine, held.as_ref(), ended).await;
+        if let (Some(held), Err(problem)) = (&held, &ended)
+            && problem.code == ErrorCode::SandboxLost
+        {
+            self.make_sure_gone(sandbox_id, held).await;
+        }
+        let stored = self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
-        if held.is_some_and(|held| held.once) {
-            self.want_deleted(mine.live.sandbox_id).await;
+        let Some(held) = held else { return };
+        if stored {
+            self.say_stored(&held, id).await;
+        }
+        if held.once {
+            self.want_deleted(sandbox_id).await;
         }
     }
 
-    /// Runs it to its end.
-    async fn perform(&self, mine: &Mine, held: &Held) -> Result<Done, Problem> {
+    /// Runs it to its end; `None` where it is left to whoever comes next.
+    async fn perform(&self, mine: &Mine, held: &Held) -> Result<Option<Done>, Problem> {
         let live = &mine.live;
         let request = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
         let ended = self.start_and_follow(mine, held, &request).await?;
-        Ok(Done { work: request.work.work(), ended })
+        Ok(ended.map(|ended| Done { work: request.work.work(), ended }))
     }
 
-    /// W5: the end, from whatever is known of it; nothing, where a cancel kept it from starting.
-    async fn finish(&self, mine: &Mine, held: Option<&Held>, ended: Result<Option<Done>, Problem>) {
+    /// W5: the end, from whatever is known of it; nothing, where a cancel kept it from starting. Whether it is written.
+    async fn finish(&self, mine: &Mine, held: Option<&Held>, ended: Result<Option<Done>, Problem>) -> bool {
         let now = Timestamp::from_unix_ms(self.parts.clock.now_ms());
         let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
         let mut result = told(&mine.live, enforcement);
@@ -140,12 +162,12 @@ impl Engine {
         };
         result.set_end(&end);
         result.finished_at.get_or_insert(now);
-        let Some(ending) = ending(&result) else { return };
-        self.write_end(&mine.live, mine.claim, ending).await;
+        let Some(ending) = ending(&result) else { return false };
+        self.write_end(&mine.live, mine.claim, ending).await
     }
 
-    /// Writes an end, until it is written or another's.
-    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending) {
+    /// Writes an end, until it is written or another's. False when this server stops before.
+    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending) -> bool {
         let input = (live.id, live.project_id, claim, ending);
         loop {
             let write = self.parts.store.write(Durability::Durable, input.clone(), |tx, of| {
@@ -161,11 +183,11 @@ impl Engine {
             });
             if self.told("write down an end", write.await).is_some() {
                 self.parts.bells.ring(&live.id.to_string());
-                return;
+                return true;
             }
             // The supervisor keeps the end too; but while this process lives it does not let go of it.
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return false,
                 () = tokio::time::sleep(super::HEARTBEAT) => {}
             }
         }

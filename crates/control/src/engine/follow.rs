@@ -29,7 +29,7 @@ impl Lever {
 const GATHER_MOST: usize = 256 * 1024;
 
 impl Engine {
-    /// Starts it and follows it to its end.
+    /// Starts it, unless it was started, and follows it to its end; `None` where it is left to whoever comes next.
     ///
     /// # Errors
     /// The driver's: it could not be started, or its sandbox is gone.
@@ -38,21 +38,44 @@ impl Engine {
         mine: &Mine,
         held: &Held,
         request: &ExecutionRequest,
-    ) -> Result<Box<Ended>, Problem> {
+    ) -> Result<Option<Box<Ended>>, Problem> {
         let id = mine.live.id;
-        self.parts.outputs.open(id, 0);
+        let Some(position) = self.position(mine).await else { return Ok(None) };
+        self.parts.outputs.open(id, position);
         self.parts.bells.ring(&id.to_string());
         let lever = Lever::default();
         lock(&self.following).insert(id, lever.clone());
-        // The supervisor compares tokens of one row, its sandbox's; that of the execution's row guards its writes.
+        if mine.live.cancel_requested_us.is_some() {
+            lever.cancel();
+        }
+        // The sandbox's token: a supervisor keeps one for all that it is told.
         let spec = request.spec(id, held.token, &held.env);
         let followed = async {
-            let running = held.sandbox.start(&spec).await?;
+            let running = held.sandbox.resume(&spec, position).await?;
             self.follow(mine, running, &lever, request.limits.output).await
         };
         let ended = followed.await;
         lock(&self.following).remove(&id);
         ended
+    }
+
+    /// Up to where its output is stored; `None` when this server stops before it is known.
+    async fn position(&self, mine: &Mine) -> Option<u64> {
+        if !mine.found {
+            return Some(0);
+        }
+        loop {
+            match self.parts.outputs.reach(mine.live.id).await {
+                Ok(position) => return Some(position),
+                Err(error) => {
+                    tracing::error!(error = fault::chain(&error), "cannot read what output is stored")
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep(super::HEARTBEAT) => {}
+            }
+        }
     }
 
     async fn follow(
@@ -61,12 +84,14 @@ impl Engine {
         mut running: Box<dyn Running>,
         lever: &Lever,
         kept: ByteSize,
-    ) -> Result<Box<Ended>, Problem> {
+    ) -> Result<Option<Box<Ended>>, Problem> {
         let control = running.control();
         let mut log = Gathered::new(kept);
         loop {
             let event = tokio::select! {
                 biased;
+                // What is not stored yet is told again to whoever comes next.
+                () = self.leave.cancelled() => return Ok(None),
                 () = lever.0.notified() => {
                     // Refused where it has ended: its end is on the way.
                     let _accepted = control.cancel(Cancel::Politely).await;
@@ -83,7 +108,7 @@ impl Engine {
                     Some(Event::Ended(ended)) => {
                         log.end(ended.stdout_bytes + ended.stderr_bytes);
                         self.store_output(mine, &mut log).await?;
-                        return Ok(ended);
+                        return Ok(Some(ended));
                     }
                     None => {
                         let text = "the end of the execution was not told";

@@ -15,6 +15,7 @@ use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
+use super::find::owned;
 use super::{Engine, Held, PASS_MOST, Taken, lock};
 use crate::request::SandboxSpec;
 
@@ -37,15 +38,18 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Make,
+    /// It ran under somebody who is gone, and may run still.
+    Find,
     Remove(&'static str),
     /// It is what is wanted, or what is wanted is not ours to know.
     Nothing,
 }
 
 /// The decision: what is wanted against what is held here.
-fn step(sandbox: &Sandbox, held: bool) -> Step {
+fn step(sandbox: &Sandbox, held: bool, outlives: bool) -> Step {
     match (sandbox.desired.as_str(), held) {
         ("running", false) if sandbox.incarnation == 0 => Step::Make,
+        ("running", false) if outlives => Step::Find,
         // It ran once, and nobody has it any more: an ephemeral one does not come back.
         ("running", false) => Step::Remove("lost"),
         ("deleted", _) => Step::Remove("deleted"),
@@ -59,9 +63,14 @@ impl Engine {
         let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
         let now_us = self.parts.clock.now_us();
         let asked = (server_id, alive_since_us, now_us);
+        // What is claimed to run in one of these waits until it is known whether the sandbox is there.
+        let _adopting = self.adopting.lock().await;
         let claim = self.parts.store.write(Durability::Durable, asked, |tx, by| {
             Box::pin(async move {
                 let adopted = sandboxes::adopt(tx, by.0, PASS_MOST, by.1).await?;
+                if !adopted.is_empty() {
+                    tx.wake(Channel::Executions);
+                }
                 let claimed = sandboxes::claim(tx, by.0, PASS_MOST, by.1, by.2).await?;
                 Ok((adopted, claimed))
             })
@@ -86,8 +95,9 @@ impl Engine {
         let Some(server_id) = sandbox.server_id else { return };
         let claim = Claim { server_id, token: sandbox.token };
         let held = lock(&self.held).contains_key(&sandbox.id);
-        match step(&sandbox, held) {
+        match step(&sandbox, held, self.parts.driver.outlives()) {
             Step::Make => self.make(&sandbox, claim).await,
+            Step::Find => self.find(&sandbox, claim).await,
             Step::Remove(reason) => self.remove(&sandbox, claim, reason).await,
             Step::Nothing => {}
         }
@@ -110,6 +120,8 @@ impl Engine {
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
         let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
         let (incarnation, token) = (sandbox.incarnation + 1, claim.token.unsigned_abs());
+        // A server that died before it could write down that it had made one has left it.
+        self.end_unheld(owned(sandbox.id, incarnation), token).await?;
         let wanted = driver::SandboxSpec {
             id: sandbox.id,
             incarnation: incarnation.unsigned_abs(),
@@ -117,6 +129,7 @@ impl Engine {
             profile: spec.profile,
             root: driver::Root::Host,
             mounts: Vec::new(),
+            layer: driver::Layer::Ephemeral,
             limits: spec.limits,
         };
         let sandbox: Arc<dyn LiveSandbox> = Arc::from(self.parts.driver.create(&wanted).await?);
@@ -168,7 +181,7 @@ impl Engine {
     }
 
     /// Ends everything in it, then itself.
-    async fn remove(&self, sandbox: &Sandbox, claim: Claim, reason: &'static str) {
+    pub(super) async fn remove(&self, sandbox: &Sandbox, claim: Claim, reason: &'static str) {
         // Where nobody wished it away, something new could come between the ends of the rest and its own.
         let close = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
             Box::pin(sandboxes::close(tx, of.0, of.1))
@@ -181,6 +194,9 @@ impl Engine {
         self.end_all_in(sandbox, claim, end, None).await;
         if let Some(held) = held {
             held.sandbox.stop().await;
+        } else if let Err(problem) = self.end_both(sandbox, claim).await {
+            tracing::error!(error.code = %problem.code, "cannot end a sandbox: {problem}");
+            return;
         }
         let ended = (sandbox.id, sandbox.project_id, claim, reason, self.parts.clock.now_us());
         let end = self.parts.store.write(Durability::Durable, ended, |tx, of| {
@@ -202,6 +218,14 @@ impl Engine {
         });
         self.told("end a sandbox", end.await);
         self.parts.bells.ring(&sandbox.id.to_string());
+    }
+
+    /// Ends it where nobody here holds it: as it is written down, and as somebody may have made it since.
+    async fn end_both(&self, sandbox: &Sandbox, claim: Claim) -> Result<(), Problem> {
+        for incarnation in [sandbox.incarnation, sandbox.incarnation + 1] {
+            self.end_unheld(owned(sandbox.id, incarnation), claim.token.unsigned_abs()).await?;
+        }
+        Ok(())
     }
 
     /// Writes down what was seen, with its event. False when that is no longer ours to do.

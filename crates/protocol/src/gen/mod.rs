@@ -95,6 +95,12 @@ pub mod routes {
         pub const SEND_INPUT: &str = "/sandkeep.supervisor.v1.Supervisor/SendInput";
         /// CloseInput: unary.
         pub const CLOSE_INPUT: &str = "/sandkeep.supervisor.v1.Supervisor/CloseInput";
+        /// Attach: unary.
+        pub const ATTACH: &str = "/sandkeep.supervisor.v1.Supervisor/Attach";
+        /// Forget: unary.
+        pub const FORGET: &str = "/sandkeep.supervisor.v1.Supervisor/Forget";
+        /// RemoveLayer: unary.
+        pub const REMOVE_LAYER: &str = "/sandkeep.supervisor.v1.Supervisor/RemoveLayer";
         /// Shutdown: unary.
         pub const SHUTDOWN: &str = "/sandkeep.supervisor.v1.Supervisor/Shutdown";
     }

@@ -1353,12 +1353,18 @@ pub struct SandboxLimits {
     pub cpu_millis: u32,
     /// Field 3: `processes`
     pub processes: u32,
-    /// Everything that can be written, all places together.
+    /// Everything that can be written and lasts as long as the layer, all places together.
     ///
     /// Field 4: `disk_bytes`
     pub disk_bytes: u64,
+    /// Of the layer, and again of what lives in memory.
+    ///
     /// Field 5: `inodes`
     pub inodes: u64,
+    /// What lives in memory: all that can be written, or, where a layer is kept, all but that.
+    ///
+    /// Field 6: `temporary_bytes`
+    pub temporary_bytes: u64,
 }
 impl ::core::fmt::Debug for SandboxLimits {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1368,6 +1374,7 @@ impl ::core::fmt::Debug for SandboxLimits {
             .field("processes", &self.processes)
             .field("disk_bytes", &self.disk_bytes)
             .field("inodes", &self.inodes)
+            .field("temporary_bytes", &self.temporary_bytes)
             .finish()
     }
 }
@@ -1413,6 +1420,11 @@ impl ::buffa::Message for SandboxLimits {
         if self.inodes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.inodes) as u64;
         }
+        if self.temporary_bytes != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.temporary_bytes) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -1436,6 +1448,9 @@ impl ::buffa::Message for SandboxLimits {
         }
         if self.inodes != 0u64 {
             ::buffa::types::put_uint64_field(5u32, self.inodes, buf);
+        }
+        if self.temporary_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(6u32, self.temporary_bytes, buf);
         }
     }
     fn merge_field(
@@ -1484,6 +1499,13 @@ impl ::buffa::Message for SandboxLimits {
                 )?;
                 self.inodes = ::buffa::types::decode_uint64(buf)?;
             }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.temporary_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -1496,6 +1518,91 @@ impl ::buffa::Message for SandboxLimits {
         self.processes = 0u32;
         self.disk_bytes = 0u64;
         self.inodes = 0u64;
+        self.temporary_bytes = 0u64;
+    }
+}
+/// A writable layer that outlives the sandbox.
+#[derive(Clone, PartialEq, Default)]
+pub struct PersistentLayer {
+    /// Absolute path of a directory that holds it or is empty; made if only its parent exists.
+    ///
+    /// Field 1: `directory`
+    pub directory: ::buffa::alloc::string::String,
+}
+impl ::core::fmt::Debug for PersistentLayer {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PersistentLayer").field("directory", &self.directory).finish()
+    }
+}
+impl PersistentLayer {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.PersistentLayer";
+}
+::buffa::impl_default_instance!(PersistentLayer);
+impl ::buffa::MessageName for PersistentLayer {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "PersistentLayer";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.PersistentLayer";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.PersistentLayer";
+}
+impl ::buffa::Message for PersistentLayer {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.directory.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.directory) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.directory.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.directory, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.directory, buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.directory.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -1527,10 +1634,10 @@ pub struct SandboxSpec {
     ///
     /// Field 10: `slot_hint`
     pub slot_hint: u32,
-    /// Our own directory on this host: slots, and a place to build on.
+    /// Where slots are locked on this host.
     ///
-    /// Field 11: `state_directory`
-    pub state_directory: ::buffa::alloc::string::String,
+    /// Field 11: `slots_directory`
+    pub slots_directory: ::buffa::alloc::string::String,
     /// Memory that all sandboxes together may use; 0 leaves what is set.
     ///
     /// Field 12: `ceiling_bytes`
@@ -1539,6 +1646,18 @@ pub struct SandboxSpec {
     ///
     /// Field 13: `sudo_program`
     pub sudo_program: ::buffa::alloc::string::String,
+    /// Name of the control group above those of all slots. Whoever shares the locks shares it, and nobody else.
+    ///
+    /// Field 14: `group`
+    pub group: ::buffa::alloc::string::String,
+    /// Absent: what is written goes with the sandbox.
+    ///
+    /// Field 15: `layer`
+    pub layer: ::buffa::MessageField<PersistentLayer, ::buffa::Inline<PersistentLayer>>,
+    /// Absent: it ends with the connection that booted it.
+    ///
+    /// Field 30: `outliving`
+    pub outliving: ::buffa::MessageField<Outliving, ::buffa::Inline<Outliving>>,
 }
 impl ::core::fmt::Debug for SandboxSpec {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -1553,9 +1672,12 @@ impl ::core::fmt::Debug for SandboxSpec {
             .field("env", &self.env)
             .field("id_base", &self.id_base)
             .field("slot_hint", &self.slot_hint)
-            .field("state_directory", &self.state_directory)
+            .field("slots_directory", &self.slots_directory)
             .field("ceiling_bytes", &self.ceiling_bytes)
             .field("sudo_program", &self.sudo_program)
+            .field("group", &self.group)
+            .field("layer", &self.layer)
+            .field("outliving", &self.outliving)
             .finish()
     }
 }
@@ -1637,16 +1759,35 @@ impl ::buffa::Message for SandboxSpec {
         if self.slot_hint != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.slot_hint) as u64;
         }
-        if !self.state_directory.is_empty() {
+        if !self.slots_directory.is_empty() {
             size
                 += 1u64
-                    + ::buffa::types::string_encoded_len(&self.state_directory) as u64;
+                    + ::buffa::types::string_encoded_len(&self.slots_directory) as u64;
         }
         if self.ceiling_bytes != 0u64 {
             size += 1u64 + ::buffa::types::uint64_encoded_len(self.ceiling_bytes) as u64;
         }
         if !self.sudo_program.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.sudo_program) as u64;
+        }
+        if !self.group.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.group) as u64;
+        }
+        if self.layer.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.layer.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.outliving.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.outliving.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
         }
         ::buffa::saturate_size(size)
     }
@@ -1707,14 +1848,33 @@ impl ::buffa::Message for SandboxSpec {
         if self.slot_hint != 0u32 {
             ::buffa::types::put_uint32_field(10u32, self.slot_hint, buf);
         }
-        if !self.state_directory.is_empty() {
-            ::buffa::types::put_string_field(11u32, &self.state_directory, buf);
+        if !self.slots_directory.is_empty() {
+            ::buffa::types::put_string_field(11u32, &self.slots_directory, buf);
         }
         if self.ceiling_bytes != 0u64 {
             ::buffa::types::put_uint64_field(12u32, self.ceiling_bytes, buf);
         }
         if !self.sudo_program.is_empty() {
             ::buffa::types::put_string_field(13u32, &self.sudo_program, buf);
+        }
+        if !self.group.is_empty() {
+            ::buffa::types::put_string_field(14u32, &self.group, buf);
+        }
+        if self.layer.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                15u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.layer.write_to(__cache, buf);
+        }
+        if self.outliving.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                30u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.outliving.write_to(__cache, buf);
         }
     }
     fn merge_field(
@@ -1822,7 +1982,7 @@ impl ::buffa::Message for SandboxSpec {
                     tag,
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
-                ::buffa::types::merge_string(&mut self.state_directory, buf)?;
+                ::buffa::types::merge_string(&mut self.slots_directory, buf)?;
             }
             12u32 => {
                 ::buffa::encoding::check_wire_type(
@@ -1837,6 +1997,35 @@ impl ::buffa::Message for SandboxSpec {
                     ::buffa::encoding::WireType::LengthDelimited,
                 )?;
                 ::buffa::types::merge_string(&mut self.sudo_program, buf)?;
+            }
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.group, buf)?;
+            }
+            15u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.layer.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            30u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.outliving.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
@@ -1855,9 +2044,136 @@ impl ::buffa::Message for SandboxSpec {
         ::buffa::map_codec::MapStorage::storage_clear(&mut self.env);
         self.id_base = 0u32;
         self.slot_hint = 0u32;
-        self.state_directory.clear();
+        self.slots_directory.clear();
         self.ceiling_bytes = 0u64;
         self.sudo_program.clear();
+        self.group.clear();
+        self.layer = ::buffa::MessageField::none();
+        self.outliving = ::buffa::MessageField::none();
+    }
+}
+/// How a sandbox goes on without its server.
+#[derive(Clone, PartialEq, Default)]
+pub struct Outliving {
+    /// Where the supervisor makes its socket, and how it calls it.
+    ///
+    /// Field 1: `directory`
+    pub directory: ::buffa::alloc::string::String,
+    /// Field 2: `name`
+    pub name: ::buffa::alloc::string::String,
+    /// Without any server for this long, by the clock that counts sleep, it ends itself.
+    ///
+    /// Field 3: `orphan_after_ms`
+    pub orphan_after_ms: u64,
+}
+impl ::core::fmt::Debug for Outliving {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Outliving")
+            .field("directory", &self.directory)
+            .field("name", &self.name)
+            .field("orphan_after_ms", &self.orphan_after_ms)
+            .finish()
+    }
+}
+impl Outliving {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.Outliving";
+}
+::buffa::impl_default_instance!(Outliving);
+impl ::buffa::MessageName for Outliving {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "Outliving";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.Outliving";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.Outliving";
+}
+impl ::buffa::Message for Outliving {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.directory.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.directory) as u64;
+        }
+        if !self.name.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+        }
+        if self.orphan_after_ms != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.orphan_after_ms) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.directory.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.directory, buf);
+        }
+        if !self.name.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.name, buf);
+        }
+        if self.orphan_after_ms != 0u64 {
+            ::buffa::types::put_uint64_field(3u32, self.orphan_after_ms, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.directory, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.name, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.orphan_after_ms = ::buffa::types::decode_uint64(buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.directory.clear();
+        self.name.clear();
+        self.orphan_after_ms = 0u64;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -2622,6 +2938,288 @@ pub mod boot_response {
     #[doc(inline)]
     pub use super::__buffa::oneof::boot_response::Outcome;
 }
+#[derive(Clone, PartialEq, Default)]
+pub struct AttachRequest {
+    /// Field 1: `incarnation`
+    pub incarnation: u64,
+    /// Field 2: `token`
+    pub token: u64,
+    /// Versions that the server speaks, as in HelloRequest.
+    ///
+    /// Field 3: `min_version`
+    pub min_version: u32,
+    /// Field 4: `max_version`
+    pub max_version: u32,
+}
+impl ::core::fmt::Debug for AttachRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AttachRequest")
+            .field("incarnation", &self.incarnation)
+            .field("token", &self.token)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .finish()
+    }
+}
+impl AttachRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.AttachRequest";
+}
+::buffa::impl_default_instance!(AttachRequest);
+impl ::buffa::MessageName for AttachRequest {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "AttachRequest";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.AttachRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.AttachRequest";
+}
+impl ::buffa::Message for AttachRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.incarnation != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.incarnation) as u64;
+        }
+        if self.token != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.token) as u64;
+        }
+        if self.min_version != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.min_version) as u64;
+        }
+        if self.max_version != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.max_version) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.incarnation != 0u64 {
+            ::buffa::types::put_uint64_field(1u32, self.incarnation, buf);
+        }
+        if self.token != 0u64 {
+            ::buffa::types::put_uint64_field(2u32, self.token, buf);
+        }
+        if self.min_version != 0u32 {
+            ::buffa::types::put_uint32_field(3u32, self.min_version, buf);
+        }
+        if self.max_version != 0u32 {
+            ::buffa::types::put_uint32_field(4u32, self.max_version, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.incarnation = ::buffa::types::decode_uint64(buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.token = ::buffa::types::decode_uint64(buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.min_version = ::buffa::types::decode_uint32(buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.max_version = ::buffa::types::decode_uint32(buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.incarnation = 0u64;
+        self.token = 0u64;
+        self.min_version = 0u32;
+        self.max_version = 0u32;
+    }
+}
+/// What was asked for and what came of it.
+#[derive(Clone, PartialEq, Default)]
+pub struct AttachResponse {
+    /// Field 1: `spec`
+    pub spec: ::buffa::MessageField<SandboxSpec, ::buffa::Inline<SandboxSpec>>,
+    /// Field 2: `booted`
+    pub booted: ::buffa::MessageField<Booted, ::buffa::Inline<Booted>>,
+    /// Field 3: `version`
+    pub version: u32,
+}
+impl ::core::fmt::Debug for AttachResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AttachResponse")
+            .field("spec", &self.spec)
+            .field("booted", &self.booted)
+            .field("version", &self.version)
+            .finish()
+    }
+}
+impl AttachResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.AttachResponse";
+}
+::buffa::impl_default_instance!(AttachResponse);
+impl ::buffa::MessageName for AttachResponse {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "AttachResponse";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.AttachResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.AttachResponse";
+}
+impl ::buffa::Message for AttachResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.spec.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.spec.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.booted.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.booted.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.version != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.version) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.spec.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.spec.write_to(__cache, buf);
+        }
+        if self.booted.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.booted.write_to(__cache, buf);
+        }
+        if self.version != 0u32 {
+            ::buffa::types::put_uint32_field(3u32, self.version, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.spec.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.booted.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.version = ::buffa::types::decode_uint32(buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.spec = ::buffa::MessageField::none();
+        self.booted = ::buffa::MessageField::none();
+        self.version = 0u32;
+    }
+}
 /// A file to be put there before the start; parents are created.
 #[derive(Clone, PartialEq, Default)]
 pub struct File {
@@ -2999,6 +3597,10 @@ pub struct StartExecution {
     ///
     /// Field 17: `return_value_max_bytes`
     pub return_value_max_bytes: u64,
+    /// The position from which its output is to be told: what lies before is stored already.
+    ///
+    /// Field 30: `told_to`
+    pub told_to: u64,
     pub stdin: ::core::option::Option<__buffa::oneof::start_execution::Stdin>,
 }
 impl ::core::fmt::Debug for StartExecution {
@@ -3019,6 +3621,7 @@ impl ::core::fmt::Debug for StartExecution {
             .field("artifact_max_files", &self.artifact_max_files)
             .field("artifact_max_bytes", &self.artifact_max_bytes)
             .field("return_value_max_bytes", &self.return_value_max_bytes)
+            .field("told_to", &self.told_to)
             .field("stdin", &self.stdin)
             .finish()
     }
@@ -3125,6 +3728,9 @@ impl ::buffa::Message for StartExecution {
                     + ::buffa::types::uint64_encoded_len(self.return_value_max_bytes)
                         as u64;
         }
+        if self.told_to != 0u64 {
+            size += 2u64 + ::buffa::types::uint64_encoded_len(self.told_to) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3200,6 +3806,9 @@ impl ::buffa::Message for StartExecution {
         }
         if self.return_value_max_bytes != 0u64 {
             ::buffa::types::put_uint64_field(17u32, self.return_value_max_bytes, buf);
+        }
+        if self.told_to != 0u64 {
+            ::buffa::types::put_uint64_field(30u32, self.told_to, buf);
         }
     }
     fn merge_field(
@@ -3361,6 +3970,13 @@ impl ::buffa::Message for StartExecution {
                 )?;
                 self.return_value_max_bytes = ::buffa::types::decode_uint64(buf)?;
             }
+            30u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.told_to = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3384,6 +4000,7 @@ impl ::buffa::Message for StartExecution {
         self.artifact_max_files = 0u32;
         self.artifact_max_bytes = 0u64;
         self.return_value_max_bytes = 0u64;
+        self.told_to = 0u64;
     }
 }
 pub mod start_execution {
@@ -4952,6 +5569,10 @@ pub struct ExecutionStatus {
     pub started: ::buffa::MessageField<Started, ::buffa::Inline<Started>>,
     /// Field 7: `end`
     pub end: ::buffa::MessageField<End, ::buffa::Inline<End>>,
+    /// A server has said that all of it is stored.
+    ///
+    /// Field 8: `stored`
+    pub stored: bool,
 }
 impl ::core::fmt::Debug for ExecutionStatus {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -4963,6 +5584,7 @@ impl ::core::fmt::Debug for ExecutionStatus {
             .field("output_bytes", &self.output_bytes)
             .field("started", &self.started)
             .field("end", &self.end)
+            .field("stored", &self.stored)
             .finish()
     }
 }
@@ -5027,6 +5649,9 @@ impl ::buffa::Message for ExecutionStatus {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if self.stored {
+            size += 1u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -5069,6 +5694,9 @@ impl ::buffa::Message for ExecutionStatus {
                 buf,
             );
             self.end.write_to(__cache, buf);
+        }
+        if self.stored {
+            ::buffa::types::put_bool_field(8u32, self.stored, buf);
         }
     }
     fn merge_field(
@@ -5141,6 +5769,13 @@ impl ::buffa::Message for ExecutionStatus {
                     ctx,
                 )?;
             }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.stored = ::buffa::types::decode_bool(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -5155,6 +5790,7 @@ impl ::buffa::Message for ExecutionStatus {
         self.output_bytes = 0u64;
         self.started = ::buffa::MessageField::none();
         self.end = ::buffa::MessageField::none();
+        self.stored = false;
     }
 }
 #[derive(Clone, PartialEq, Default)]
@@ -5220,6 +5856,7 @@ impl ::buffa::Message for ListRequest {
     }
     fn clear(&mut self) {}
 }
+/// Without ends: they may be large, and Get tells them.
 #[derive(Clone, PartialEq, Default)]
 pub struct ListResponse {
     /// Field 1: `executions`
@@ -5915,6 +6552,366 @@ impl ::buffa::Message for CloseInputResponse {
         ::core::result::Result::Ok(())
     }
     fn clear(&mut self) {}
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct ForgetRequest {
+    /// Field 1: `execution_id`
+    pub execution_id: ::buffa::alloc::string::String,
+    /// Field 2: `incarnation`
+    pub incarnation: u64,
+    /// Field 3: `token`
+    pub token: u64,
+}
+impl ::core::fmt::Debug for ForgetRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ForgetRequest")
+            .field("execution_id", &self.execution_id)
+            .field("incarnation", &self.incarnation)
+            .field("token", &self.token)
+            .finish()
+    }
+}
+impl ForgetRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ForgetRequest";
+}
+::buffa::impl_default_instance!(ForgetRequest);
+impl ::buffa::MessageName for ForgetRequest {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "ForgetRequest";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.ForgetRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ForgetRequest";
+}
+impl ::buffa::Message for ForgetRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.execution_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.execution_id) as u64;
+        }
+        if self.incarnation != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.incarnation) as u64;
+        }
+        if self.token != 0u64 {
+            size += 1u64 + ::buffa::types::uint64_encoded_len(self.token) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.execution_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.execution_id, buf);
+        }
+        if self.incarnation != 0u64 {
+            ::buffa::types::put_uint64_field(2u32, self.incarnation, buf);
+        }
+        if self.token != 0u64 {
+            ::buffa::types::put_uint64_field(3u32, self.token, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.execution_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.incarnation = ::buffa::types::decode_uint64(buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.token = ::buffa::types::decode_uint64(buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.execution_id.clear();
+        self.incarnation = 0u64;
+        self.token = 0u64;
+    }
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct ForgetResponse {}
+impl ::core::fmt::Debug for ForgetResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ForgetResponse").finish()
+    }
+}
+impl ForgetResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ForgetResponse";
+}
+::buffa::impl_default_instance!(ForgetResponse);
+impl ::buffa::MessageName for ForgetResponse {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "ForgetResponse";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.ForgetResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.ForgetResponse";
+}
+impl ::buffa::Message for ForgetResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let size = 0u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        _buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {}
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct RemoveLayerRequest {
+    /// As in PersistentLayer.
+    ///
+    /// Field 1: `directory`
+    pub directory: ::buffa::alloc::string::String,
+}
+impl ::core::fmt::Debug for RemoveLayerRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RemoveLayerRequest").field("directory", &self.directory).finish()
+    }
+}
+impl RemoveLayerRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerRequest";
+}
+::buffa::impl_default_instance!(RemoveLayerRequest);
+impl ::buffa::MessageName for RemoveLayerRequest {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "RemoveLayerRequest";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.RemoveLayerRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerRequest";
+}
+impl ::buffa::Message for RemoveLayerRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.directory.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.directory) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.directory.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.directory, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.directory, buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.directory.clear();
+    }
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct RemoveLayerResponse {
+    /// Why it is not removed, or not all of it.
+    ///
+    /// Field 1: `problem`
+    pub problem: ::buffa::MessageField<Problem, ::buffa::Inline<Problem>>,
+}
+impl ::core::fmt::Debug for RemoveLayerResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RemoveLayerResponse").field("problem", &self.problem).finish()
+    }
+}
+impl RemoveLayerResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerResponse";
+}
+::buffa::impl_default_instance!(RemoveLayerResponse);
+impl ::buffa::MessageName for RemoveLayerResponse {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "RemoveLayerResponse";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.RemoveLayerResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.RemoveLayerResponse";
+}
+impl ::buffa::Message for RemoveLayerResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.problem.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.problem.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.problem.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.problem.write_to(__cache, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.problem.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.problem = ::buffa::MessageField::none();
+    }
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct ShutdownRequest {

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::embed;
 
-/// A connection; dropping it closes the socket, and the supervisor ends its sandbox.
+/// A connection; dropping it closes the socket, and the supervisor ends its sandbox, unless that outlives it.
 #[derive(Debug)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
@@ -59,18 +59,28 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Starts a supervisor and connects to it.
+    /// Starts a supervisor and connects to it. One that is to outlive us is `detached` from our session.
     ///
     /// # Errors
     /// `sandbox_failed`.
-    pub(super) fn to_new_supervisor() -> Result<(Self, embed::Supervisor), Problem> {
+    pub(super) fn to_new_supervisor(detached: bool) -> Result<(Self, embed::Supervisor), Problem> {
         let failed = |errno: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::SandboxFailed, format!("cannot make a socket pair: {errno}"))
         };
         let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
         ours.set_nonblocking(true).map_err(|error| failed(&error))?;
-        let child = embed::start_supervisor(theirs.into())?;
-        let socket = tokio::net::UnixStream::from_std(ours).map_err(|error| failed(&error))?;
+        let child = embed::start_supervisor(theirs.into(), detached)?;
+        Ok((Self::over(ours)?, child))
+    }
+
+    /// Takes over a connected socket that does not block.
+    ///
+    /// # Errors
+    /// `sandbox_failed`.
+    pub(super) fn over(socket: UnixStream) -> Result<Self, Problem> {
+        let socket = tokio::net::UnixStream::from_std(socket).map_err(|error| {
+            Problem::new(ErrorCode::SandboxFailed, format!("cannot wait for a socket: {error}"))
+        })?;
         let state = State {
             mux: Mux::new(Side::Upper),
             outbox: Outbox::default(),
@@ -80,7 +90,7 @@ impl Connection {
         let shared = Arc::new(Shared { socket, state: Mutex::new(state), wake: Notify::new() });
         // Owned by the connection and ended with it.
         let pump = tokio::spawn(Arc::clone(&shared).pump());
-        Ok((Self { shared, pump }, child))
+        Ok(Self { shared, pump })
     }
 
     /// A unary call.

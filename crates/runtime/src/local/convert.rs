@@ -12,9 +12,11 @@ use sandkeep_protocol::supervisor::__buffa::oneof::{event, root};
 
 use super::Config;
 use super::resolve::WORKSPACE;
-use crate::driver::{Ended, Event, Facts, Root, SandboxSpec};
+use super::state::Slots;
+use crate::driver::{Ended, Event, Facts, Layer, Root, SandboxSpec};
 
 pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) -> proto::SandboxSpec {
+    let slots = Slots::of(config.state.path(), config.id_base);
     let profile = match spec.profile {
         Profile::Strict => proto::Profile::PROFILE_STRICT,
         Profile::Dev => proto::Profile::PROFILE_DEV,
@@ -32,8 +34,18 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
         memory_bytes: spec.limits.memory.bytes(),
         cpu_millis: spec.limits.cpu.millis(),
         processes: spec.limits.processes,
-        disk_bytes: effective_disk_bytes(spec),
+        disk_bytes: match &spec.layer {
+            Layer::Ephemeral => temporary_bytes(spec),
+            Layer::Persistent { .. } => spec.limits.disk.bytes(),
+        },
         inodes: spec.limits.inodes,
+        temporary_bytes: temporary_bytes(spec),
+    };
+    let layer = match &spec.layer {
+        Layer::Ephemeral => buffa::MessageField::none(),
+        Layer::Persistent { directory } => {
+            buffa::MessageField::some(proto::PersistentLayer { directory: directory.clone() })
+        }
     };
     proto::SandboxSpec {
         sandbox_id: spec.id.to_string(),
@@ -45,15 +57,31 @@ pub(super) fn sandbox_spec(spec: &SandboxSpec, config: &Config, slot_hint: u32) 
         hostname: "sandbox".to_owned(),
         id_base: config.id_base,
         slot_hint,
-        state_directory: config.state.path().to_string_lossy().into_owned(),
+        slots_directory: slots.directory.to_string_lossy().into_owned(),
+        group: slots.group,
+        layer,
         ceiling_bytes: config.ceiling.bytes(),
         ..Default::default()
     }
 }
 
-/// The disk lives in memory, and pages of it count there: more than half of the memory limit would make a full disk
-/// kill every later execution.
-fn effective_disk_bytes(spec: &SandboxSpec) -> u64 {
+/// Of a sandbox that was found again, what starts in it depends on.
+pub(super) fn root_and_profile(spec: &proto::SandboxSpec) -> Option<(Root, Profile)> {
+    let root = match spec.root.as_option()?.kind.as_ref()? {
+        root::Kind::Host(_) => Root::Host,
+        root::Kind::Directory(directory) => Root::Directory(directory.path.clone()),
+    };
+    let profile = match spec.profile.as_known()? {
+        proto::Profile::PROFILE_STRICT => Profile::Strict,
+        proto::Profile::PROFILE_DEV => Profile::Dev,
+        proto::Profile::PROFILE_UNSPECIFIED => return None,
+    };
+    Some((root, profile))
+}
+
+/// What is written and not kept lives in memory, and pages of it count there: more than half of the memory limit would
+/// make a full disk kill every later execution.
+fn temporary_bytes(spec: &SandboxSpec) -> u64 {
     spec.limits.disk.bytes().min(spec.limits.memory.bytes() / 2)
 }
 

@@ -23,27 +23,66 @@ static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sandkeep-agent")
 
 /// A supervisor's process, waited for however its handle goes.
 #[derive(Debug)]
-pub(super) struct Supervisor(Option<Child>);
+pub(super) struct Supervisor(Option<Process>);
+
+#[derive(Debug)]
+enum Process {
+    /// Ours, and it ends with its connection.
+    Child(Child),
+    /// Ours, and it goes on without us.
+    Detached(Child),
+    /// Another's, or ours from an earlier life.
+    Found { pid: u32, pidfd: OwnedFd },
+}
 
 impl Supervisor {
+    /// One that listens at a socket.
+    ///
+    /// # Errors
+    /// `sandbox_failed`.
+    pub(super) fn found(pid: u32) -> Result<Self, Problem> {
+        match open(pid) {
+            Some(pidfd) => Ok(Self(Some(Process::Found { pid, pidfd }))),
+            None => {
+                let text =
+                    format!("cannot hold the supervisor {pid}: it has just ended, or there is no descriptor");
+                Err(Problem::new(ErrorCode::SandboxFailed, text))
+            }
+        }
+    }
+
     pub(super) fn id(&self) -> u32 {
-        self.0.as_ref().map_or(0, Child::id)
+        match &self.0 {
+            Some(Process::Child(child) | Process::Detached(child)) => child.id(),
+            Some(Process::Found { pid, .. }) => *pid,
+            None => 0,
+        }
     }
 
     /// Blocks until it has ended.
     pub(super) fn wait(mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ended = child.wait();
+        match self.0.take() {
+            Some(Process::Child(mut child) | Process::Detached(mut child)) => drop(child.wait()),
+            Some(Process::Found { pidfd, .. }) => {
+                let mut ready = [PollFd::new(&pidfd, PollFlags::IN)];
+                while poll(&mut ready, None).is_err() {}
+            }
+            None => {}
         }
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        if let Some(child) = self.0.take() {
-            // Its socket is closed, so it ends soon; nobody here is to wait for that, and nobody else can reap it.
-            let _reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || reap(child));
-        }
+        let reaper = std::thread::Builder::new().name("reaper".to_owned());
+        // Nobody here is to wait for it, and nobody else can reap it.
+        let _reaper = match self.0.take() {
+            // Its socket is closed, so it ends soon.
+            Some(Process::Child(child)) => reaper.spawn(move || reap(child)),
+            // When it ends is for others to say.
+            Some(Process::Detached(mut child)) => reaper.spawn(move || drop(child.wait())),
+            Some(Process::Found { .. }) | None => return,
+        };
     }
 }
 
@@ -51,8 +90,7 @@ impl Drop for Supervisor {
 const ENDS_WITHIN: Timespec = Timespec { tv_sec: 15, tv_nsec: 0 };
 
 fn reap(mut child: Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(ended) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+    if let Some(ended) = open(child.id()) {
         let mut ready = [PollFd::new(&ended, PollFlags::IN)];
         if matches!(poll(&mut ready, Some(&ENDS_WITHIN)), Ok(0)) {
             let _gone = child.kill();
@@ -61,11 +99,15 @@ fn reap(mut child: Child) {
     let _ended = child.wait();
 }
 
-/// Starts a supervisor whose descriptor 0 is `socket`.
+fn open(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
+}
+
+/// Starts a supervisor whose descriptor 0 is `socket`; one that is `detached` goes on without us.
 ///
 /// # Errors
 /// `sandbox_failed` when no memory file or process can be had.
-pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Supervisor, Problem> {
+pub(super) fn start_supervisor(socket: OwnedFd, detached: bool) -> Result<Supervisor, Problem> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Problem::new(ErrorCode::SandboxFailed, format!("{what}: {error}"))
     };
@@ -78,11 +120,16 @@ pub(super) fn start_supervisor(socket: OwnedFd) -> Result<Supervisor, Problem> {
         .current_dir("/")
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::null());
+    if detached {
+        // It makes a session of its own, which the leader of a group cannot.
+        command.arg("detached");
+    } else {
         // A terminal's signals are for the command, which decides what becomes of the sandbox.
-        .process_group(0);
+        command.process_group(0);
+    }
     let child = command.spawn().map_err(|error| failed("cannot start a supervisor", &error))?;
-    Ok(Supervisor(Some(child)))
+    Ok(Supervisor(Some(if detached { Process::Detached(child) } else { Process::Child(child) })))
 }
 
 /// The program as a file below `directory`, for showing inside; written when it is not there as it should be.

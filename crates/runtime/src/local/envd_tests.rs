@@ -10,6 +10,7 @@ mod watch;
 use std::future::Future;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sandkeep_core::defaults;
 use sandkeep_core::id::SandboxId;
 use sandkeep_core::limits::Limits;
@@ -61,6 +62,7 @@ async fn sandbox(profile: Profile, limits: Limits) -> Handle {
         profile,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: crate::driver::Layer::Ephemeral,
         limits: Limits { disk: half, ..limits },
     };
     local.make(&spec).await.unwrap()
@@ -71,6 +73,32 @@ fn children(client: &Client) -> usize {
     let agent = client.sandbox().facts().agent_pid;
     let list = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
     list.split_whitespace().count()
+}
+
+/// The agent of a sandbox, which stands still until this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// Whether we may stop it, or look at what it holds: it has an id of its own. Says so if not.
+    fn is_possible(test: &str) -> bool {
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            println!("SKIPPED {test}: only root may stop the agent of a sandbox");
+        }
+        root
+    }
+
+    fn agent(client: &Client) -> Self {
+        let agent = Pid::from_raw(client.sandbox().facts().agent_pid.cast_signed()).unwrap();
+        kill_process(agent, Signal::STOP).unwrap();
+        Self(agent)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
+    }
 }
 
 /// Waits until all of them have ended.

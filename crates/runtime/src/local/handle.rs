@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
-use sandkeep_core::id::SandboxId;
+use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::routes::{agent as agent_routes, supervisor as routes};
@@ -20,7 +20,7 @@ use super::embed::Supervisor;
 use super::reach::Reach;
 use super::{convert, resolve};
 use crate::driver::{
-    BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Root, Running, Sandbox, SandboxSpec,
+    BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Owned, Root, Running, Sandbox, SandboxSpec,
 };
 
 /// A supervisor answers in microseconds; on a machine that swaps, in seconds.
@@ -85,23 +85,34 @@ pub(super) struct Handle {
     supervisor: Mutex<Option<Supervisor>>,
 }
 
+/// What of a specification is needed for as long as the sandbox is held.
+pub(super) struct Wanted {
+    id: SandboxId,
+    incarnation: u64,
+    token: u64,
+    root: Root,
+    profile: Profile,
+}
+
+impl Wanted {
+    pub(super) fn of(spec: &SandboxSpec) -> Self {
+        let SandboxSpec { id, incarnation, token, profile, .. } = *spec;
+        Self { id, incarnation, token, root: spec.root.clone(), profile }
+    }
+}
+
 impl Handle {
     pub(super) fn new(
-        spec: &SandboxSpec,
+        wanted: Wanted,
         connection: Connection,
         supervisor: Supervisor,
         booted: &proto::Booted,
     ) -> Self {
-        let held = Held {
-            connection,
-            reach: Reach::of(supervisor.id(), Some(booted.agent_pid)),
-            incarnation: spec.incarnation,
-            token: spec.token,
-            root: spec.root.clone(),
-            profile: spec.profile,
-        };
+        let Wanted { id, incarnation, token, root, profile } = wanted;
+        let reach = Reach::of(supervisor.id(), Some(booted.agent_pid));
+        let held = Held { connection, reach, incarnation, token, root, profile };
         Self {
-            id: spec.id,
+            id,
             held: Arc::new(held),
             enforcement: convert::enforcement(booted),
             facts: convert::facts(booted, supervisor.id()),
@@ -119,9 +130,29 @@ impl Handle {
         &self.held.connection
     }
 
-    async fn begin(&self, spec: &ExecutionSpec) -> Result<Box<dyn Running>, Problem> {
+    /// One that was found again.
+    ///
+    /// # Errors
+    /// `protocol_error`: its supervisor says of it what we do not know.
+    pub(super) fn found(
+        owned: Owned,
+        token: u64,
+        connection: Connection,
+        supervisor: Supervisor,
+        answer: proto::AttachResponse,
+    ) -> Result<Self, Problem> {
+        let unknown =
+            || Problem::new(ErrorCode::ProtocolError, "a supervisor holds what this release does not know");
+        let (spec, booted) = (answer.spec.into_option(), answer.booted.into_option());
+        let (spec, booted) = spec.zip(booted).ok_or_else(unknown)?;
+        let (root, profile) = convert::root_and_profile(&spec).ok_or_else(unknown)?;
+        let wanted = Wanted { id: owned.id, incarnation: owned.incarnation, token, root, profile };
+        Ok(Self::new(wanted, connection, supervisor, &booted))
+    }
+
+    async fn begin(&self, spec: &ExecutionSpec, position: u64) -> Result<Box<dyn Running>, Problem> {
         let held = Arc::clone(&self.held);
-        let request = resolve::start(spec, &held.root, held.profile, held.incarnation)?;
+        let request = resolve::start(spec, &held.root, held.profile, held.incarnation, position)?;
         let answers = held.connection.stream(routes::START, &request)?;
         let execution_id = spec.id.to_string();
         let timeout = Duration::from_millis(spec.limits.timeout.as_millis());
@@ -157,8 +188,33 @@ impl Sandbox for Handle {
         &self.facts
     }
 
-    fn start<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>> {
-        Box::pin(self.begin(spec))
+    fn resume<'a>(
+        &'a self,
+        spec: &'a ExecutionSpec,
+        position: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>> {
+        Box::pin(self.begin(spec, position))
+    }
+
+    fn forget(&self, id: ExecutionId, token: u64) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let (execution_id, incarnation) = (id.to_string(), self.held.incarnation);
+            let request = proto::ForgetRequest { execution_id, incarnation, token };
+            let asked = self.held.connection.call::<_, proto::ForgetResponse>(routes::FORGET, &request);
+            self.held.within(ANSWERS_WITHIN, asked).await.map(drop)
+        })
+    }
+
+    fn ended(&self) -> BoxFuture<'_, Result<Vec<ExecutionId>, Problem>> {
+        Box::pin(async {
+            let request = proto::ListRequest::default();
+            let asked = self.held.connection.call::<_, proto::ListResponse>(routes::LIST, &request);
+            let known = self.held.within(ANSWERS_WITHIN, asked).await?.executions;
+            let over = |one: &proto::ExecutionStatus| {
+                one.state.as_known() == Some(proto::ExecutionState::EXECUTION_STATE_ENDED) && !one.stored
+            };
+            Ok(known.iter().filter(|one| over(one)).filter_map(|one| one.execution_id.parse().ok()).collect())
+        })
     }
 
     fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>> {

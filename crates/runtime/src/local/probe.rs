@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sandkeep_sandbox::cgroup::Layout;
+use sandkeep_sandbox::ext4::{TOOL_DIRECTORIES, TOOLS};
 use sandkeep_sandbox::fence;
 use sandkeep_sandbox::idmap::{self, RANGE};
 use sandkeep_sandbox::root::{HOST_ETC, HOST_HIDDEN, HOST_PACKAGES, HOST_TREES};
@@ -61,6 +62,7 @@ pub fn findings(booted: bool) -> Vec<Finding> {
         groups(&Layout::detect()),
         host.filter(),
         landlock(),
+        host.layers(),
     ]
 }
 
@@ -221,6 +223,27 @@ impl Host {
         Finding { subject: SUBJECT, state: State::Missing, found, remedy }
     }
 
+    /// As what a persistent layer is kept, and what that needs.
+    fn layers(&self) -> Finding {
+        const SUBJECT: &str = "kept layers";
+        if self.uid != 0 {
+            return good(
+                SUBJECT,
+                "as plain directories, whose size is watched (the kernel bounds those of root)",
+            );
+        }
+        let is_there = |tool: &&str| TOOL_DIRECTORIES.iter().any(|dir| self.exists(&format!("{dir}/{tool}")));
+        if let Some(tool) = TOOLS.iter().find(|tool| !is_there(tool)) {
+            let found = format!("{tool} is missing: no sandbox can have a persistent layer");
+            return weaker(SUBJECT, found, "apt-get install e2fsprogs");
+        }
+        if !self.exists("/dev/loop-control") {
+            let found = "there are no loop devices: no sandbox can have a persistent layer";
+            return weaker(SUBJECT, found, "modprobe loop (a container has to be given /dev/loop-control)");
+        }
+        good(SUBJECT, "as ext4 in files, bounded by the kernel")
+    }
+
     fn helpers_present(&self) -> bool {
         ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].iter().any(|directory| {
             ["newuidmap", "newgidmap"].iter().all(|name| self.exists(&format!("{directory}/{name}")))
@@ -336,6 +359,23 @@ mod tests {
     }
 
     #[test]
+    fn images_need_their_tools_and_loop_devices() {
+        let tools = TOOLS.map(|tool| format!("sbin/{tool}"));
+        let mut files: Vec<(&str, &str)> = tools.iter().map(|tool| (tool.as_str(), "")).collect();
+        let check = |uid, files: &[(&str, &str)], state, text: &str| {
+            let (_root, host) = host(uid, files);
+            let finding = host.layers();
+            assert_eq!(finding.state, state, "{finding:?}");
+            assert!(format!("{finding:?}").contains(text), "{finding:?}");
+        };
+        check(0, &files[1..], State::Weaker, "apt-get install e2fsprogs");
+        check(0, &files, State::Weaker, "modprobe loop");
+        files.push(("dev/loop-control", ""));
+        check(0, &files, State::Good, "bounded by the kernel");
+        check(1000, &[], State::Good, "watched");
+    }
+
+    #[test]
     fn a_filter_needs_the_actions_we_use() {
         for (actions, state) in [("kill_process trap errno allow", State::Good), ("kill", State::Missing)] {
             let (_root, host) = host(0, &[("proc/sys/kernel/seccomp/actions_avail", actions)]);
@@ -356,6 +396,6 @@ mod tests {
         let exposed = exposed();
         assert!(exposed.shown.contains(&"/usr".to_owned()));
         assert!(exposed.shown.iter().all(|path| Path::new(path).exists()), "{exposed:?}");
-        assert_eq!(findings(true).len(), 6);
+        assert_eq!(findings(true).len(), 7);
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Of a supervisor that nobody has waited for, and of its agent, if it has one that lives.
+    /// Of a supervisor that nobody has waited for (or that has just answered), and of its agent, if it has one that lives.
     pub(super) fn of(supervisor: u32, agent: Option<u32>) -> Self {
         // Looked at once it is held: what has this parent now had it when the supervisor named it.
         let agent = agent.and_then(open).filter(|_| agent.and_then(parent) == Some(supervisor));
@@ -39,6 +39,12 @@ impl Reach {
         }
         Problem::new(ErrorCode::SandboxLost, "the sandbox's supervisor gave no answer in time and was killed")
     }
+}
+
+/// The agent of a supervisor, which has no other child that lasts.
+pub(super) fn first_child(supervisor: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
 
 fn open(pid: u32) -> Option<OwnedFd> {

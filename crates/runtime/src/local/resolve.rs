@@ -80,7 +80,7 @@ fn is_program(path: &Path) -> bool {
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }
 
-/// The message that starts `spec`.
+/// The message that starts `spec`, whose output is known up to `position`.
 ///
 /// # Errors
 /// `interpreter_missing`; those of [`ExecutionSpec::check`].
@@ -89,6 +89,7 @@ pub(super) fn start(
     root: &Root,
     profile: Profile,
     incarnation: u64,
+    position: u64,
 ) -> Result<proto::StartExecution, Problem> {
     spec.check()?;
     let laid = Laid { directory: format!("{FILES}/{}", spec.id), spec, root };
@@ -134,6 +135,7 @@ pub(super) fn start(
         } else {
             0
         },
+        told_to: position,
     })
 }
 

@@ -1,10 +1,13 @@
 //! Our own directory on the host: `/run/sandkeep` for root, a private one for everybody else.
 
 use std::fs;
+use std::hash::{Hash as _, Hasher as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sandkeep_core::code::{ErrorCode, Problem};
+
+use super::ID_BASE;
 
 /// A directory that exists, is ours alone, and can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +61,63 @@ impl StateDirectory {
     }
 }
 
+/// Where slots are locked, and what the control group above theirs is called.
+///
+/// Whoever shares the locks shares the groups, and nobody else: two that name groups by the same numbers, each sure
+/// to hold the number alone, would end each other's sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots {
+    /// One file for each slot.
+    pub directory: PathBuf,
+    /// Name of the group.
+    pub group: String,
+}
+
+impl Slots {
+    /// Of sandboxes with ids from `id_base` on, for whoever has their own directory at `state`.
+    #[must_use]
+    pub fn of(state: &Path, id_base: u32) -> Self {
+        let ours = "sandkeep";
+        if rustix::process::geteuid().is_root() {
+            // Ranges of ids are the host's, whatever directory is whose.
+            return if id_base == ID_BASE {
+                Self { directory: Self::below(&StateDirectory::default_path()), group: ours.to_owned() }
+            } else {
+                let directory = StateDirectory::default_path().join(format!("slots-{id_base}"));
+                Self { directory, group: format!("{ours}-{id_base}") }
+            };
+        }
+        let directory = Self::below(state);
+        if state == StateDirectory::default_path() {
+            return Self { directory, group: ours.to_owned() };
+        }
+        let mut hasher = std::hash::DefaultHasher::new();
+        directory.hash(&mut hasher);
+        Self { group: format!("{ours}-{:016x}", hasher.finish()), directory }
+    }
+
+    fn below(state: &Path) -> PathBuf {
+        state.join("slots")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_shares_no_locks_shares_no_groups() {
+        let default = Slots::of(&StateDirectory::default_path(), ID_BASE);
+        let elsewhere = Slots::of(Path::new("/elsewhere"), ID_BASE);
+        assert_eq!(default.group, "sandkeep");
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(elsewhere, default, "ids are the host's");
+            let other = Slots::of(&StateDirectory::default_path(), 1 << 30);
+            assert!(other.directory != default.directory && other.group != default.group);
+        } else {
+            assert!(elsewhere.directory != default.directory && elsewhere.group != default.group);
+        }
+    }
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -12,10 +12,14 @@
 mod ending;
 mod files;
 mod identity;
+mod layers;
+mod outlives;
 mod shortage;
 mod speaking;
 #[path = "../support/mod.rs"]
 mod support;
+
+use std::time::Duration;
 
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
@@ -26,6 +30,31 @@ fn local() -> Local {
     Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(8) })
 }
 
+/// The same, with sandboxes that go on when their handles are dropped. Each test has its own, and lists those alone.
+fn outliving(orphan_after: Duration) -> Local {
+    local().outliving(&owner(), orphan_after).unwrap()
+}
+
+/// So long that no busy machine needs it, so short that a failed test leaves nothing for long.
+const ORPHAN_AFTER: Duration = Duration::from_secs(30);
+
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
+/// Names the owner for a process that a test starts.
+const OWNER: &str = "SANDKEEP_TEST_OWNER";
+
+/// One per test, which is one per thread.
+fn owner() -> String {
+    let thread = format!("{:?}", std::thread::current().id());
+    let number: String = thread.chars().filter(char::is_ascii_digit).collect();
+    std::env::var(OWNER).unwrap_or_else(|_| format!("tests-{}-{number}", std::process::id()))
+}
+
+/// Takes the directory of this test's owner away, where it had one.
+fn tidy() {
+    let _none = std::fs::remove_dir(StateDirectory::default_path().join("supervisors").join(owner()));
+}
+
 /// One test per case, in a module named after the driver.
 macro_rules! conforms {
     ($name:ident, $driver:expr, $($part:ident :: $case:ident),+ $(,)?) => {
@@ -33,7 +62,11 @@ macro_rules! conforms {
             $(#[test]
             fn $case() {
                 let driver = $driver;
-                crate::support::block_on(crate::$part::$case(&driver));
+                crate::support::block_on(async {
+                    crate::$part::$case(&driver).await;
+                    crate::outlives::end_all(&driver).await;
+                });
+                crate::tidy();
             })+
         }
     };
@@ -55,7 +88,6 @@ macro_rules! every_case {
             ending::a_cancel_after_the_end_is_refused,
             ending::what_detached_dies_with_its_execution,
             ending::stopping_ends_what_runs,
-            ending::dropping_the_handle_ends_the_sandbox,
             ending::a_create_that_is_given_up_leaves_nothing,
             speaking::streams_are_told_apart,
             speaking::one_pipe_keeps_the_order,
@@ -79,6 +111,17 @@ macro_rules! every_case {
             files::what_is_no_plain_file_is_not_read,
             files::new_and_changed_files_are_listed,
             files::nothing_is_listed_unless_asked,
+            layers::what_is_kept_is_there_again,
+            layers::dev_keeps_what_its_root_changed,
+            layers::a_layer_is_one_sandboxs,
+            layers::its_disk_is_bounded,
+            layers::its_files_are_bounded,
+            layers::killed_with_all_its_processes_it_starts_again,
+            layers::it_is_removed_whole,
+            layers::what_is_no_layer_is_refused_and_left_alone,
+            layers::nobody_else_can_enter_it,
+            layers::a_link_in_a_kept_layer_leads_nowhere,
+            layers::a_layer_goes_with_as_many_mounts_as_may_be,
             shortage::without_descriptors_a_start_is_refused,
             shortage::at_the_limit_of_processes_a_start_is_refused_or_runs,
             shortage::nothing_stays_of_many_executions,
@@ -86,4 +129,36 @@ macro_rules! every_case {
     };
 }
 
+/// Cases of drivers whose sandboxes outlive their handles, beside all others.
+macro_rules! outliving_cases {
+    ($name:ident, $driver:expr) => {
+        conforms!(
+            $name,
+            $driver,
+            outlives::dropping_the_handle_leaves_what_runs,
+            outlives::killing_the_holder_leaves_what_runs,
+            outlives::only_a_higher_token_takes_it_from_its_holder,
+            outlives::of_two_who_attach_at_once_one_wins,
+            outlives::the_list_names_exactly_the_living,
+            outlives::who_is_gone_is_said_to_be_gone,
+            outlives::output_goes_on_where_it_was_left,
+            outlives::an_end_in_the_meantime_is_told,
+            outlives::limits_hold_while_nobody_is_there,
+            outlives::what_is_stored_is_forgotten_and_not_run_again,
+        );
+    };
+}
+
 every_case!(local, crate::local());
+conforms!(local_ends, crate::local(), ending::dropping_the_handle_ends_the_sandbox);
+every_case!(outliving, crate::outliving(crate::ORPHAN_AFTER));
+outliving_cases!(outliving_found, crate::outliving(crate::ORPHAN_AFTER));
+conforms!(orphaned, crate::outliving(crate::HALF_A_SECOND), outlives::an_orphan_ends_itself);
+
+#[test]
+fn a_supervisor_is_its_own() {
+    let driver = outliving(ORPHAN_AFTER);
+    let doors = StateDirectory::default_path().join("supervisors").join(owner());
+    support::block_on(outlives::it_is_its_own(&driver, &doors));
+    tidy();
+}

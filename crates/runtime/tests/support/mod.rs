@@ -14,7 +14,7 @@ use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
 use sandkeep_core::output::Stream;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{Ended, ExecutionSpec, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{Ended, ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Running, Sandbox};
 
 /// Longer than anything takes on a busy machine; a test that needs this long has failed.
@@ -69,6 +69,7 @@ pub fn sandbox_spec() -> SandboxSpec {
         profile: Profile::Strict,
         root: Root::Host,
         mounts: Vec::new(),
+        layer: Layer::Ephemeral,
         limits: sandkeep_core::limits::Limits { disk: half, ..defaults::limits() },
     }
 }
@@ -115,6 +116,8 @@ pub fn with_timeout(mut spec: ExecutionSpec, timeout: Span) -> ExecutionSpec {
 #[derive(Debug)]
 pub struct Heard {
     pub started: bool,
+    /// Where it was listened from.
+    pub from: u64,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     /// Ranges of the merged log that were not kept.
@@ -130,6 +133,7 @@ impl Heard {
     fn nothing() -> Self {
         Heard {
             started: false,
+            from: 0,
             stdout: Vec::new(),
             stderr: Vec::new(),
             gaps: Vec::new(),
@@ -144,7 +148,7 @@ impl Heard {
         assert!(self.ended.is_none(), "{event:?} came after the end");
         match event {
             Event::Started => {
-                assert!(!self.started && self.position == 0, "started twice, or after output");
+                assert!(!self.started && self.position == self.from, "started twice, or after output");
                 self.started = true;
             }
             Event::Output { offset, stream, bytes } => {
@@ -163,6 +167,11 @@ impl Heard {
             }
             Event::Ended(ended) => self.ended = Some(ended),
         }
+    }
+
+    /// The same, for whoever goes on to listen: the start is told to every listener.
+    pub fn again(self) -> Self {
+        Heard { started: false, from: self.position, ..self }
     }
 
     #[track_caller]
@@ -191,8 +200,9 @@ impl Heard {
     /// It ended by itself with 0; shows what it said when it did not.
     #[track_caller]
     pub fn assert_succeeded(&self) -> &Self {
-        let (out, err) = (self.out(), self.err());
-        assert_eq!(self.exit(), Some(Exit::Code(0)), "stdout: {out:.2000}\nstderr: {err:.2000}");
+        let (out, err, limit) = (self.out(), self.err(), self.end().limit);
+        let said = format!("limit: {limit:?}\nstdout: {out:.2000}\nstderr: {err:.2000}");
+        assert_eq!(self.exit(), Some(Exit::Code(0)), "{said}");
         self
     }
 }
@@ -206,6 +216,17 @@ pub async fn until_output(running: &mut dyn Running, text: &str) -> Heard {
             other => panic!("it ended before it said {text:?}: {other:?} {heard:?}"),
         }
         assert!(heard.ended.is_none(), "it ended before it said {text:?}: {heard:?}");
+    }
+    heard
+}
+
+/// Listens until the log has `position`, or to the end, going on from `heard`.
+pub async fn until_position(running: &mut dyn Running, mut heard: Heard, position: u64) -> Heard {
+    while heard.position < position && heard.ended.is_none() {
+        match running.next().await {
+            Ok(Some(event)) => heard.take(event),
+            other => panic!("it ended before position {position}: {other:?} {heard:?}"),
+        }
     }
     heard
 }

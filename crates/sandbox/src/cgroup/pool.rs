@@ -9,8 +9,8 @@ use super::{
     trees::{Trees, hand_down},
 };
 
-/// Name of the parent of all our groups.
-const PARENT: &str = "sandkeep";
+/// Name of the parent of all our groups, unless told otherwise.
+pub const PARENT: &str = "sandkeep";
 /// In a version 2 tree the code's groups stand in this child of the sandbox's group, beside [`AGENT`]: a
 /// group with limits for its children may hold no processes, and the agent stands outside the code's limits.
 const CODE: &str = "code";
@@ -19,7 +19,7 @@ const AGENT: &str = "agent";
 /// Leaf into which processes move that sat in the base of a delegated tree.
 const EVACUATED: &str = "sandkeep-outside";
 
-/// The parent group `sandkeep` in every tree, with the ceiling for all sandboxes together.
+/// The parent group in every tree, with the ceiling for all sandboxes together.
 #[derive(Debug)]
 pub struct Pool {
     parent: Trees,
@@ -27,13 +27,13 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Opens the parent group, making it where it is missing, and gives it the memory ceiling.
+    /// Opens the group `parent`, making it where it is missing, and gives it the memory ceiling.
     ///
     /// Any number of processes may do this at the same time; the last ceiling wins.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without usable trees, [`Error::File`] where the kernel refuses.
-    pub fn open(layout: &Layout, ceiling_bytes: Option<u64>) -> Result<Self, Error> {
+    pub fn open(layout: &Layout, parent: &str, ceiling_bytes: Option<u64>) -> Result<Self, Error> {
         let roots = Trees::roots(layout)?;
         if let (Layout::V2(v2), Some(base)) = (layout, &roots.unified) {
             if v2.evacuate {
@@ -41,7 +41,7 @@ impl Pool {
             }
             hand_down(base, v2.controllers)?;
         }
-        let (parent, made) = roots.child_or_make(PARENT)?;
+        let (parent, made) = roots.child_or_make(parent)?;
         if let Some(dir) = parent.memory.as_ref().filter(|_| made) {
             old_hierarchy(dir)?;
         }
@@ -266,10 +266,11 @@ impl Group {
         self.code.kernel_memory()
     }
 
-    /// Memory charged to the code of this sandbox now, in bytes: page cache and tmpfs included.
+    /// Memory charged to the code of this sandbox now that the kernel cannot just drop, in bytes: tmpfs included, cached files
+    /// of other file systems not.
     #[must_use]
-    pub fn memory_bytes(&self) -> Option<u64> {
-        self.code.memory_now()
+    pub fn held_bytes(&self) -> Option<u64> {
+        Some(self.code.memory_now()?.saturating_sub(self.code.cached_files()))
     }
 
     /// Gives the group back to the pool: kills what is left. Directories and limits stay for the next claim:

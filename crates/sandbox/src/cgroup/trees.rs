@@ -236,6 +236,17 @@ impl Trees {
         })
     }
 
+    /// Bytes of cached files among those charged to the group and below; tmpfs is none (it counts as anonymous).
+    pub(super) fn cached_files(&self) -> u64 {
+        let (dir, keys) = match (&self.memory, &self.unified) {
+            (Some(dir), _) => (dir, ["total_inactive_file", "total_active_file"]),
+            (None, Some(dir)) if self.handed.memory => (dir, ["inactive_file", "active_file"]),
+            (None, _) => return 0,
+        };
+        let text = dir.read("memory.stat").unwrap_or_default();
+        keys.iter().filter_map(|key| keyed(&text, key)).sum()
+    }
+
     /// Bytes charged to the group now.
     pub(super) fn memory_now(&self) -> Option<u64> {
         match (&self.memory, &self.unified) {

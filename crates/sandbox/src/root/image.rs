@@ -8,7 +8,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Plan, Result, enter, make, make_dir, make_dirs};
+use super::{Plan, Result, enter, make, make_dir, own_dir};
 use crate::mount::{self, Access};
 
 /// Directories that a sandbox has in any case.
@@ -23,19 +23,36 @@ const PROGRAMS: [&str; 2] = ["usr", "usr/bin"];
 pub(super) fn lay(image: &OwnedFd, plan: &Plan) -> Result<()> {
     make_dir(".lower", 0o755)?;
     mount::attach(image, ".lower", Access::ReadOnly)?;
-    make_dir(".data/upper", 0o755)?;
-    make_dir(".data/work", 0o700)?;
+    own_dir(".data/upper", 0o755, |_| Ok(()))?;
+    own_dir(".data/work", 0o700, |_| Ok(()))?;
     for place in OWN {
-        make_dirs(&format!(".data/upper/{place}"))?;
+        own_place(place)?;
     }
     if plan.writable {
         for place in PROGRAMS.iter().take_while(|place| is_real_directory(&format!(".lower/{place}"))) {
-            make_dirs(&format!(".data/upper/{place}"))?;
+            own_place(place)?;
         }
     }
     make_dir(".root", 0o755)?;
     mount::overlay(".root", ".lower", ".data/upper", ".data/work")?;
     enter(".root")
+}
+
+/// Makes the directories of `place` in the upper layer. A kept one is what code left: a link of its making on the way would
+/// lead out to the host from here, so whatever is no directory gives way.
+fn own_place(place: &str) -> Result<()> {
+    let mut path = ".data/upper".to_owned();
+    for name in place.split('/') {
+        path = format!("{path}/{name}");
+        if is_real_directory(&path) {
+            continue;
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => make(&path, Err(error))?,
+            _ => make_dir(&path, 0o755)?,
+        }
+    }
+    Ok(())
 }
 
 /// Not a link to one: here links would still lead to the host. (Each of the names on the way is asked for before.)

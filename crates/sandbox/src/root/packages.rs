@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{Place, Result, make, make_dir, place_of, write};
+use super::{Place, Result, make, make_dir, own_dir, place_of, write};
 use crate::mount::{self, Access};
 
 /// What else is shown of a host that has it, as its trees are: which packages there are, and which files they brought.
@@ -195,8 +195,7 @@ fn database() -> Result<()> {
     mount::bind(HOST_STATUS, &below(STATUS), Access::ReadOnly)?;
     // The host's triggers write caches in places that are not here. Without the file dpkg takes the database for one from
     // before there were triggers, and runs every one of them.
-    make_dir("triggers", 0o755)?;
-    write("triggers/Unincorp", "")?;
+    own_dir("triggers", 0o755, |fresh| write(&format!("{fresh}/Unincorp"), ""))?;
     Ok(mount::bind("triggers", &below("triggers"), Access::ReadWrite)?)
 }
 
@@ -208,10 +207,9 @@ const STATUS: &str = "status-of-host";
 /// layer that `fill` begins.
 fn over(place: &Place, fill: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     let (upper, work) = (format!("upper-{}", place.name), format!("work-{}", place.name));
-    make_dir(&upper, place.mode)?;
-    fill(&upper)?;
-    make_dir(&work, 0o700)?;
-    make_dir(place.name, place.mode)?;
+    own_dir(&upper, place.mode, fill)?;
+    own_dir(&work, 0o700, |_| Ok(()))?;
+    own_dir(place.name, place.mode, |_| Ok(()))?;
     Ok(mount::overlay(place.name, place.target, &upper, &work)?)
 }
 

@@ -433,7 +433,7 @@ pub const CALLS: &[Call] = &[
     call("setreuid", 113, 145, ALLOW),
     call("setrlimit", 160, 164, If(Rule::LimitsButCore)),
     call("setsid", 112, 157, ALLOW),
-    call("setsockopt", 54, 208, ALLOW),
+    call("setsockopt", 54, 208, If(Rule::NoLingering)),
     call("setuid", 105, 146, ALLOW),
     call("setxattr", 188, 5, ALLOW),
     call("setxattrat", 463, 463, ALLOW),

@@ -19,6 +19,9 @@ pub enum Rule {
     OrdinarySocket,
     /// `ioctl` that neither types into a terminal, pastes a console selection, nor loads a line discipline.
     NoTerminalInjection,
+    /// `setsockopt` that leaves `SO_LINGER` alone: whoever closes the last copy of a lingering socket sleeps, for hours if that
+    /// was asked for, and sockets can be handed to the agent, which has one thread.
+    NoLingering,
     /// `prctl` other than core scheduling, which can idle a neighbour's hyperthread.
     NoCoreScheduling,
     /// A call whose first argument is a process: only 0, the caller. An agent with the same uid may live next to the
@@ -94,6 +97,8 @@ const PROTOCOLS: &[u32] = &[0, 1, 6, 17, 58];
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const TIOCSETD: u32 = 0x5423;
+const SOL_SOCKET: u32 = 1;
+const SO_LINGER: u32 = 13;
 const PR_SCHED_CORE: u32 = 62;
 const RLIMIT_CORE: u32 = 4;
 const PRIO_PROCESS: u32 = 0;
@@ -116,6 +121,7 @@ const ORDINARY_SOCKET: Clauses = &[
     &[among(0, EVERY_BIT, &[AF_NETLINK]), among(2, EVERY_BIT, &[NETLINK_ROUTE])],
 ];
 const NO_TERMINAL_INJECTION: Clauses = &[&[outside(1, &[TIOCSTI, TIOCLINUX, TIOCSETD])]];
+const NO_LINGERING: Clauses = &[&[outside(1, &[SOL_SOCKET])], &[outside(2, &[SO_LINGER])]];
 const NO_CORE_SCHEDULING: Clauses = &[&[outside(0, &[PR_SCHED_CORE])]];
 const ON_SELF: Clauses = &[&[among(0, EVERY_BIT, &[0])]];
 const OWN_LIMITS_BUT_CORE: Clauses = &[
@@ -139,6 +145,7 @@ impl Rule {
             Self::DefaultPersonality => DEFAULT_PERSONALITY,
             Self::OrdinarySocket => ORDINARY_SOCKET,
             Self::NoTerminalInjection => NO_TERMINAL_INJECTION,
+            Self::NoLingering => NO_LINGERING,
             Self::NoCoreScheduling => NO_CORE_SCHEDULING,
             Self::OnSelf => ON_SELF,
             Self::OwnLimitsButCore => OWN_LIMITS_BUT_CORE,

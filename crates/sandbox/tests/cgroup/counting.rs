@@ -76,7 +76,8 @@ fn cpu_time_of_a_double_forked_process_counts() {
         eventually("the end of the grandchild", || domain.is_empty().unwrap());
         let usage = domain.usage().unwrap();
         let cpu = usage.cpu_user_us + usage.cpu_system_us;
-        assert!((190_000..400_000).contains(&cpu), "{usage:?}");
+        // The clock of a process and the books of a group differ by some ticks.
+        assert!((150_000..400_000).contains(&cpu), "{usage:?}");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use sandkeep_sandbox::cgroup::{GroupLimits, Layout, Pool, enter};
+use sandkeep_sandbox::cgroup::{GroupLimits, Layout, PARENT, Pool, enter};
 
 use super::machine::*;
 
@@ -197,10 +197,10 @@ fn inside_a_delegated_group() {
     assert!(!rustix::process::geteuid().is_root());
     let before = Layout::detect();
     assert!(matches!(&before, Layout::V2(v2) if v2.evacuate), "{before:?}");
-    Pool::open(&before, Some(128 * MIB)).unwrap();
+    Pool::open(&before, PARENT, Some(128 * MIB)).unwrap();
     let after = Layout::detect();
     assert!(matches!(&after, Layout::V2(v2) if !v2.evacuate && v2.controllers.memory), "{after:?}");
-    let pool = Pool::open(&after, Some(128 * MIB)).unwrap();
+    let pool = Pool::open(&after, PARENT, Some(128 * MIB)).unwrap();
     let claimed = Claimed::new(
         &pool,
         17,

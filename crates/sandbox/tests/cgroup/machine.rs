@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::event::{PollFd, Timespec, poll};
-use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, Pool, enter};
+use sandkeep_sandbox::cgroup::{Domain, Group, GroupLimits, Layout, PARENT, Pool, enter};
 
 pub(super) const MIB: u64 = 1 << 20;
 /// Slots far from those of real sandboxes on the same machine; each test has its own.
@@ -20,7 +20,7 @@ pub(super) fn each_layout(test: impl Fn(&Pool)) {
         layouts.push(Layout::V1(v1));
     }
     for layout in layouts {
-        match Pool::open(&layout, Some(memory_of_machine() / 10 * 8)) {
+        match Pool::open(&layout, PARENT, Some(memory_of_machine() / 10 * 8)) {
             Ok(pool) => {
                 println!("with {layout:?}");
                 test(&pool);

@@ -51,6 +51,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.requests", "512", "requests of the API at once"),
     setting("limits.connections", "4096", "connections at once"),
     setting("drain_timeout", "10s", "how long a shutdown waits for what is open"),
+    setting("orphan_after", "10m", "how long sandboxes go on while no server is there"),
+    setting("end_sandboxes", "false", "a shutdown ends all sandboxes, and leaves none to the next start"),
 ];
 
 /// Where data are kept unless said otherwise: what belongs to the whole machine for root, else what belongs to a user

@@ -7,7 +7,7 @@ use sandkeep_store::{Guarded, executions, sandboxes, servers};
 use crate::{Bed, NOW, SECOND, both, durably, enter, execution_id, sandbox_id};
 
 both! { only_who_holds_the_sandbox_claims a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
-a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_adopted_not_started
+a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_taken_over_not_started
 two_who_take_over_at_once_share_nothing what_was_cancelled_is_found
         a_sandbox_that_goes_takes_its_executions a_voided_server_notices }
 
@@ -69,6 +69,15 @@ async fn adopt_sandboxes(bed: &Bed, server_id: ServerId) -> usize {
 async fn claim(bed: &Bed, server_id: ServerId, most: u32) -> Vec<Live> {
     let asked = (server_id, most);
     durably!(bed.store, asked, |tx, by| executions::claim(tx, by.0, by.1, ALIVE_SINCE)).unwrap()
+}
+
+async fn take_over(bed: &Bed, sandbox_id: SandboxId, held: Claim) -> Vec<Live> {
+    durably!(bed.store, (sandbox_id, held), |tx, of| executions::take_over(tx, of.0, of.1)).unwrap()
+}
+
+/// Where an execution runs.
+async fn place_of(bed: &Bed, id: ExecutionId) -> SandboxId {
+    executions::live(&mut bed.store.reader().await.unwrap(), id).await.unwrap().unwrap().sandbox_id
 }
 
 fn of(live: &Live) -> Claim {
@@ -188,14 +197,19 @@ mod cases {
         assert_eq!(back, Guarded::Stale, "what runs cannot be queued again");
     }
 
-    pub(super) async fn the_running_are_adopted_not_started(bed: &Bed) {
+    pub(super) async fn the_running_are_taken_over_not_started(bed: &Bed) {
         let dying = enter(&bed.store, ALIVE_SINCE - 1).await;
         let id = accept_at(bed, dying, NOW).await;
         let theirs = of(&claim(bed, dying, 1).await[0]);
         assert_eq!(started(bed, id, theirs).await, Guarded::Updated);
         assert!(claim(bed, bed.server_id, 1).await.is_empty(), "what runs is not for starting");
-        let by = bed.server_id;
-        let mine = durably!(bed.store, by, |tx, id| executions::adopt(tx, *id, 10, ALIVE_SINCE)).unwrap();
+        let sandbox_id = place_of(bed, id).await;
+        let not_held = Claim { server_id: bed.server_id, token: 1 };
+        assert!(take_over(bed, sandbox_id, not_held).await.is_empty(), "the sandbox is not ours");
+        assert_eq!(adopt_sandboxes(bed, bed.server_id).await, 1);
+        let held = Claim { server_id: bed.server_id, token: 2 };
+        let mine = take_over(bed, sandbox_id, held).await;
+        assert!(take_over(bed, sandbox_id, held).await.is_empty(), "ours already");
         assert_eq!((mine[0].id, mine[0].state.as_str(), mine[0].token), (id, "running", 2));
         assert_eq!(finish(bed, id, theirs, "succeeded").await, Guarded::Stale);
         assert_eq!(finish(bed, id, of(&mine[0]), "lost").await, Guarded::Updated);

@@ -19,6 +19,15 @@ struct Server {
 /// A user that owns nothing; Debian's `nobody`.
 const NOBODY: u32 = 65_534;
 
+/// The same on a server that flushes what it commits, for figures.
+#[allow(dead_code, reason = "tests do without")]
+pub(crate) async fn durable_database(name: &str) -> Option<String> {
+    DURABLE.store(true, Ordering::Relaxed);
+    fresh_database(name).await
+}
+
+static DURABLE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// The URL of a new, empty database. `None` where there is no PostgreSQL, which is said, and a failure under `CI`.
 pub(crate) async fn fresh_database(name: &str) -> Option<String> {
     static SERVER: OnceLock<Option<Mutex<Server>>> = OnceLock::new();
@@ -47,11 +56,12 @@ fn start() -> Option<Server> {
     let script = format!(
         "set -e; cd '{dir}'; trap 'rm -rf {dir}' EXIT
          '{bin}/initdb' --pgdata=data --username=sandkeep --auth=trust --no-sync --locale=C.UTF-8 >initdb.log 2>&1
-         '{bin}/postgres' -D data -k '{dir}' -c listen_addresses= -c fsync=off -c max_connections=200 >log 2>&1 </dev/null &
+         '{bin}/postgres' -D data -k '{dir}' -c listen_addresses= -c fsync={flushes} -c max_connections=200 >log 2>&1 </dev/null &
          server=$!
          cat >/dev/null || true
          kill -INT $server; wait $server || true",
         dir = directory.display(),
+        flushes = if DURABLE.load(Ordering::Relaxed) { "on" } else { "off" },
         bin = programs.display(),
     );
     let mut command = Command::new("/bin/sh");

@@ -23,7 +23,8 @@ use crate::link::Link;
 
 /// Children at work at once; more calls wait.
 const MOST_AT_ONCE: usize = 4;
-/// No directory takes that long; one that does is on a file system that does not answer.
+/// No directory takes that long; one that does is on a file system that does not answer. Nor does a client wait that long
+/// between two pieces of an answer, unless it has forgotten it: hands are few.
 const PATIENCE_US: u64 = 60_000_000;
 
 /// Calls that are under way.
@@ -40,7 +41,10 @@ struct Task {
     call: Incoming,
     work: Work,
     who: Caller,
-    deadline_us: u64,
+    /// When the time is over that its client gave it.
+    deadline_us: Option<u64>,
+    /// When patience with it ends.
+    patience_us: u64,
 }
 
 /// A child at work on a call.
@@ -82,13 +86,13 @@ impl Agent {
             }
             _ => {}
         }
-        let task = Caller::of(&call, &self.prepared).and_then(|who| {
-            let timeout = call.timeout_us()?.unwrap_or(PATIENCE_US).min(PATIENCE_US);
-            Ok((work(&call, who)?, who, clock::boot_us() + timeout))
-        });
+        let task = Caller::of(&call, &self.prepared)
+            .and_then(|who| Ok((work(&call, who)?, who, call.timeout_us()?)));
         match task {
-            Ok((work, who, deadline_us)) => {
-                self.envd.files.waiting.push_back(Task { id, call, work, who, deadline_us });
+            Ok((work, who, timeout)) => {
+                let now = clock::boot_us();
+                let (deadline_us, patience_us) = (timeout.map(|timeout| now + timeout), now + PATIENCE_US);
+                self.envd.files.waiting.push_back(Task { id, call, work, who, deadline_us, patience_us });
                 self.envd.files.begin(&self.prepared, &mut self.link);
             }
             Err(error) => call.refuse(&mut self.link, id, &error),
@@ -155,34 +159,49 @@ impl Files {
     }
 
     pub(crate) fn next_moment_us(&self) -> Option<u64> {
-        let working = self.working.values().filter(|worker| worker.said.is_head()).map(|worker| &worker.task);
-        working.chain(&self.waiting).map(|task| task.deadline_us).min()
+        let working = self.working.values().map(|worker| &worker.task);
+        working.chain(&self.waiting).map(Task::until_us).min()
     }
 
     /// Ends what takes too long.
     pub(crate) fn keep_time(&mut self, now: u64, prepared: &Prepared, link: &mut Link) {
-        let mut late = |task: &Task| {
-            let late = task.deadline_us <= now;
+        self.waiting.retain(|task| {
+            let late = task.until_us() <= now;
             if late {
                 task.call.refuse(link, task.id, &out_of_time());
             }
-            late
-        };
-        self.waiting.retain(|task| !late(task));
-        self.working.retain(|_, worker| !worker.said.is_head() || !late(&worker.task));
+            !late
+        });
+        self.working.retain(|_, worker| {
+            let late = worker.task.until_us() <= now;
+            if late {
+                worker.give_up(&out_of_time(), link);
+            }
+            !late
+        });
         self.begin(prepared, link);
+    }
+}
+
+impl Task {
+    /// When it is ended.
+    fn until_us(&self) -> u64 {
+        self.deadline_us.map_or(self.patience_us, |deadline| deadline.min(self.patience_us))
     }
 }
 
 impl Worker {
     /// Passes on what is there; false when it is done.
     fn advance(&mut self, link: &mut Link) -> bool {
+        self.task.patience_us = clock::boot_us() + PATIENCE_US;
         let mut buffer = vec![0; READ_BYTES];
         match pipes::read(&self.pipe, &mut buffer) {
             Read::Later => true,
             Read::Bytes(got) => self.take(&buffer[..got], link),
             Read::End => {
-                self.ended_early(link);
+                // Somebody killed it: code with the same user id may.
+                let text = "it was ended before it was done, perhaps by the code";
+                self.give_up(&ConnectError::new(Code::Aborted, text), link);
                 false
             }
         }
@@ -226,13 +245,10 @@ impl Worker {
         }
     }
 
-    /// Somebody killed it: code with the same user id may.
-    fn ended_early(&self, link: &mut Link) {
+    /// Ends the call without an answer, or in the middle of one.
+    fn give_up(&self, error: &ConnectError, link: &mut Link) {
         match &self.said {
-            Said::Head(_) | Said::Error { .. } => {
-                let text = "it was ended before it was done, perhaps by the code";
-                self.task.call.refuse(link, self.task.id, &ConnectError::new(Code::Aborted, text));
-            }
+            Said::Head(_) | Said::Error { .. } => self.task.call.refuse(link, self.task.id, error),
             // The client has a part of the message, which is then no message.
             Said::Message { .. } => link.reset(self.task.id, reset_code::CANCEL),
         }

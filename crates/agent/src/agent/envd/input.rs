@@ -14,6 +14,7 @@ use sandkeep_protocol::process::__buffa::oneof::stream_input_request::Event;
 
 use super::codec::{self, Codec};
 use super::process::find;
+use super::pulse::out_of_time;
 use crate::agent::running::Running;
 use crate::calls::{self, Incoming, MAX_CLIENT_REQUEST_BYTES};
 use crate::clock;
@@ -35,6 +36,7 @@ struct Piece {
     call: Incoming,
     process: StreamId,
     input: Input,
+    deadline_us: Option<u64>,
 }
 
 /// A call of `StreamInput`.
@@ -55,10 +57,12 @@ impl Inputs {
     pub(super) fn send(&mut self, id: StreamId, call: Incoming, processes: &Processes, link: &mut Link) {
         let found = codec::read(&call).and_then(|request: envd::SendInputRequest| {
             let process = find(processes, request.process.into_option())?;
-            Ok((process, given(request.input.into_option())?))
+            Ok((process, given(request.input.into_option())?, deadline_us(&call)?))
         });
         match found {
-            Ok((process, input)) => drop(self.pieces.insert(id, Piece { call, process, input })),
+            Ok((process, input, deadline_us)) => {
+                self.pieces.insert(id, Piece { call, process, input, deadline_us });
+            }
             Err(error) => call.refuse(link, id, &error),
         }
     }
@@ -66,8 +70,8 @@ impl Inputs {
     /// A stream of input begins; what it is for, its first message says.
     pub(crate) fn open(&mut self, id: StreamId, head: &Head, link: &mut Link) {
         let call = Incoming::new(head);
-        let deadline_us = match call.timeout_us() {
-            Ok(timeout) => timeout.map(|timeout| clock::boot_us() + timeout),
+        let deadline_us = match deadline_us(&call) {
+            Ok(deadline_us) => deadline_us,
             Err(error) => return call.refuse(link, id, &error),
         };
         let decoder = envelope::Decoder::new(MAX_CLIENT_REQUEST_BYTES);
@@ -98,7 +102,7 @@ impl Inputs {
             if self.pieces.get(&id).is_none_or(|piece| !has_room(processes, piece.process)) {
                 continue;
             }
-            let Some(Piece { call, process, input }) = self.pieces.remove(&id) else { continue };
+            let Some(Piece { call, process, input, .. }) = self.pieces.remove(&id) else { continue };
             let outcome = running(processes, process).and_then(|running| feed(running, input));
             codec::answer(link, id, &call, outcome.map(|()| envd::SendInputResponse::default()));
         }
@@ -112,15 +116,23 @@ impl Inputs {
     }
 
     pub(super) fn next_moment_us(&self) -> Option<u64> {
-        self.feeds.values().filter_map(|feed| feed.deadline_us).min()
+        let pieces = self.pieces.values().filter_map(|piece| piece.deadline_us);
+        pieces.chain(self.feeds.values().filter_map(|feed| feed.deadline_us)).min()
     }
 
     pub(super) fn keep_time(&mut self, now: u64, link: &mut Link) {
-        self.feeds.retain(|id, feed| {
-            let in_time = feed.deadline_us.is_none_or(|moment| moment > now);
+        let in_time = |deadline_us: Option<u64>| deadline_us.is_none_or(|moment| moment > now);
+        self.pieces.retain(|id, piece| {
+            let in_time = in_time(piece.deadline_us);
             if !in_time {
-                let error = ConnectError::new(Code::DeadlineExceeded, "the time for this input is over");
-                feed.answer(*id, Err(error), link);
+                piece.call.refuse(link, *id, &out_of_time());
+            }
+            in_time
+        });
+        self.feeds.retain(|id, feed| {
+            let in_time = in_time(feed.deadline_us);
+            if !in_time {
+                feed.answer(*id, Err(out_of_time()), link);
             }
             in_time
         });
@@ -198,6 +210,11 @@ impl Feed {
         }
         calls::end(link, id, outcome);
     }
+}
+
+/// When the time is over that a call was given.
+fn deadline_us(call: &Incoming) -> Result<Option<u64>, ConnectError> {
+    Ok(call.timeout_us()?.map(|timeout| clock::boot_us() + timeout))
 }
 
 /// Whether the process has room for more. One that has ended has: whoever sends more is to hear that at once.

@@ -8,7 +8,8 @@ use sandkeep_core::sandbox::Profile;
 use sandkeep_protocol::envelope::{self, ConnectError, Decoder, Envelope};
 use sandkeep_protocol::head::Head;
 use sandkeep_protocol::process as envd;
-use sandkeep_protocol::routes::process as routes;
+use sandkeep_protocol::routes::{process as routes, supervisor as supervisor_routes};
+use sandkeep_protocol::supervisor;
 use serde_json::{Value, json};
 
 use crate::driver::Sandbox as _;
@@ -95,6 +96,12 @@ impl Client {
         let head = self.head(path, envelope::CONTENT_TYPE_STREAM_JSON);
         let answer = self.sandbox.connection().raw(&head).unwrap();
         Stream { answer, decoder: Decoder::new(1 << 24), bytes: Vec::new(), started: false, outcome: None }
+    }
+
+    /// Waits until the supervisor has dealt with all that it was told by now.
+    pub(super) async fn until_passed_on(&self) {
+        let _known: supervisor::ListResponse =
+            self.ask_binary(supervisor_routes::LIST, &supervisor::ListRequest::default()).await;
     }
 
     /// Starts a process in JSON.

@@ -346,6 +346,19 @@ fn a_hundred_at_once_are_all_answered() {
     });
 }
 
+#[test]
+fn answers_that_nobody_takes_keep_no_others_waiting() {
+    with(Strict, async |client| {
+        client.sh("mkdir wide; cd wide; seq -f '%0200g' 9000 | xargs touch").await;
+        // Each is longer than what waits on the way, and there are more of them than hands.
+        let short = client.with("connect-timeout-ms", "2000");
+        let stuck: Vec<_> =
+            (0..8).map(|_| short.stream(routes::LIST_DIR, json!({"path": "wide", "depth": 1}))).collect();
+        client.stat("wide").await.unwrap();
+        drop(stuck);
+    });
+}
+
 /// A loop that does something to every child that works for a client, as far as code sees them.
 const HUNT: &str = "import os, signal, sys
 print('up', flush=True)

@@ -12,7 +12,8 @@ use sandkeep_protocol::routes::process as routes;
 use serde_json::{Value, json};
 
 use super::client::{Client, Said, shell};
-use super::{with, with_limits};
+use super::{Stopped, eventually, with, with_limits};
+use crate::driver::Sandbox as _;
 
 /// Waits until nothing is listed any more; who is in the end is told.
 async fn until_none_runs(client: &Client) {
@@ -200,6 +201,69 @@ fn the_time_of_a_call_is_the_time_of_the_process_it_starts() {
         assert_eq!(heard.outcome.unwrap().unwrap_err().code, Code::DeadlineExceeded);
         let list = client.ask(routes::LIST, json!({})).await.unwrap();
         assert_eq!(list["processes"][0]["pid"], pid, "it runs on");
+    });
+}
+
+#[test]
+fn a_start_that_is_given_up_at_once_takes_no_room_for_good() {
+    if !Stopped::is_possible("a_start_that_is_given_up_at_once_takes_no_room_for_good") {
+        return;
+    }
+    with(Strict, async |client| {
+        let agent = client.sandbox().facts().agent_pid;
+        let held = || std::fs::read_dir(format!("/proc/{agent}/fd")).unwrap().count();
+        // As many as are kept for what comes next.
+        client.shell("true").all().await;
+        let before = held();
+        // Longer than what goes at once, so that the client is gone while its end is still on the way.
+        let long = "x".repeat(100_000);
+        let request = json!({"process": {"cmd": "true", "args": [long, long, long, long]}, "stdin": false});
+        let stopped = Stopped::agent(&client);
+        for _ in 0..20 {
+            let gone = client.start(request.clone());
+            // A window of it at a time, and once more for its end.
+            for _ in 0..8 {
+                client.until_passed_on().await;
+            }
+            drop(gone);
+        }
+        client.until_passed_on().await;
+        drop(stopped);
+        until_none_runs(&client).await;
+        eventually(|| held() == before).await;
+    });
+}
+
+#[test]
+fn starts_that_wait_for_a_busy_agent_are_all_begun() {
+    if !Stopped::is_possible("starts_that_wait_for_a_busy_agent_are_all_begun") {
+        return;
+    }
+    with(Strict, async |client| {
+        // Each is more than is read at a time, and less than goes at once.
+        let long = "x".repeat(20_000);
+        let request = json!({"process": {"cmd": "true", "args": [long, long]}, "stdin": false});
+        let stopped = Stopped::agent(&client);
+        let streams: Vec<_> = (0..16).map(|_| client.start(request.clone())).collect();
+        client.until_passed_on().await;
+        drop(stopped);
+        for stream in streams {
+            assert_eq!(stream.all().await.exit_code(), 0);
+        }
+    });
+}
+
+#[test]
+fn input_that_nobody_reads_waits_no_longer_than_its_call() {
+    with(Strict, async |client| {
+        let mut stream = client.start(json!({"process": {"cmd": "sleep", "args": ["600"]}}));
+        let pid = stream.pid().await;
+        let piece = sandkeep_core::base64::encode(&vec![b'x'; 1_000_000]);
+        let input = json!({"process": {"pid": pid}, "input": {"stdin": piece}});
+        client.ask(routes::SEND_INPUT, input.clone()).await.unwrap();
+        let short = client.with("connect-timeout-ms", "100");
+        let error = short.ask(routes::SEND_INPUT, input).await.unwrap_err();
+        assert_eq!(error.code, Code::DeadlineExceeded, "{error}");
     });
 }
 

@@ -503,6 +503,7 @@ fn spec_of(text: &str) -> Result<SandboxSpec, Problem> {
 fn state(sandbox: &Sandbox) -> SandboxState {
     match (sandbox.desired.as_str(), sandbox.state.as_str()) {
         ("deleted", _) => SandboxState::Terminating(Reason::Deleted),
+        ("lost", _) => SandboxState::Terminating(Reason::Lost),
         (_, "running") => SandboxState::Running,
         (_, "error") => SandboxState::Error(failure(sandbox)),
         _ => SandboxState::Creating,

@@ -23,7 +23,7 @@ record! {
         pub project_id: ProjectId,
         /// Unique among those of its project that have not ended.
         pub name: Option<String>,
-        /// What is wanted: `running`, `stopped`, `deleted`. What a newer release writes there is left alone.
+        /// What is wanted: `running`, `stopped`, `deleted`; or `lost`, once it was found so and is being ended. What a newer release writes there is left alone.
         pub desired: String,
         /// Which wish that is, from 1.
         pub generation: i64,
@@ -149,9 +149,9 @@ statements! {
     };
     OBSERVE = "UPDATE sandboxes SET observed_generation = $4, state = $5, detail = $6, incarnation = $7, place = $8,
         next_try_us = $9, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
-    ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired <> 'deleted'";
-    CLOSE = "UPDATE sandboxes SET desired = 'deleted', generation = generation + 1
-        WHERE id = $1 AND server_id = $2 AND token = $3 AND desired <> 'deleted'";
+    ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired NOT IN ('deleted', 'lost')";
+    CLOSE = "UPDATE sandboxes SET desired = 'lost', generation = generation + 1
+        WHERE id = $1 AND server_id = $2 AND token = $3 AND desired NOT IN ('deleted', 'lost')";
     DESCRIBE = "UPDATE sandboxes SET name = $3, spec = $4 WHERE id = $1 AND spec = $2";
     KEEP_END = "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
         SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
@@ -280,7 +280,8 @@ pub async fn enter(tx: &mut Tx, id: SandboxId, now_us: i64) -> Result<()> {
     }
 }
 
-/// From now on it takes nothing more to run: its holder is about to end all that is in it.
+/// From now on it takes nothing more to run: its holder is about to end all that is in it. Where nobody wished it away, it is
+/// lost: whoever goes on with that after its holder knows so by this.
 ///
 /// # Errors
 /// The database's.

@@ -53,6 +53,7 @@ fn step(sandbox: &Sandbox, held: bool, outlives: bool) -> Step {
         // It ran once, and nobody has it any more: an ephemeral one does not come back.
         ("running", false) => Step::Remove("lost"),
         ("deleted", _) => Step::Remove("deleted"),
+        ("lost", _) => Step::Remove("lost"),
         _ => Step::Nothing,
     }
 }

@@ -181,7 +181,7 @@ mod cases {
         let found = get(bed, lost).await.unwrap();
         assert_eq!(
             (found.desired.as_str(), found.generation),
-            ("deleted", mine.generation + 1),
+            ("lost", mine.generation + 1),
             "to be ended still"
         );
         assert!(

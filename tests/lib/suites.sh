@@ -7,7 +7,7 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash packages readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash packages dev readme v2)
 QUICK=(compile unit)
 SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-v2 soak-fuzz)
 
@@ -85,10 +85,37 @@ suite_packages() {
     "$ROOT/tests/packages/run" "$SANDKEEP"
 }
 
+# `./dev up` twice and `./dev down`, on a data directory of its own.
+suite_dev() {
+    local data passed=0 failed=0 pid
+    data=$(mktemp -d "${TMPDIR:-/tmp}/sandkeep-dev.XXXXXX")
+    export DEV_DATA_DIR=$data/data
+    # shellcheck disable=SC2064 # the directory is wanted as it is now
+    trap "'$ROOT/dev' down; rm -rf --one-file-system -- '$data'" EXIT
+    "$ROOT/dev" up | tee "$data/first"
+    pid=$(cut -d' ' -f1 "$DEV_DATA_DIR/server.pid")
+    "$ROOT/dev" up | tee "$data/second"
+    dev_case "both ran the program" [ "$(cat "$data/first" "$data/second" | grep -c '^42$')" = 2 ]
+    dev_case "the second found the server" grep -qx "the server runs already" "$data/second"
+    dev_case "it is the same one" [ "$(cut -d' ' -f1 "$DEV_DATA_DIR/server.pid")" = "$pid" ]
+    "$ROOT/dev" down
+    dev_case "it is stopped" [ ! -e "/proc/$pid" ]
+    dev_case "a second stop is none" [ "$("$ROOT/dev" down)" = "no server of ./dev up runs" ]
+    say "counts: passed=$passed failed=$failed skipped=0"
+    [ "$failed" = 0 ]
+}
+
+# dev_case WHAT CONDITION...: counts in passed and failed of the suite.
+dev_case() {
+    local what=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: not true: $what"; fi
+}
+
 # README.md word for word: on this host (with the guides), then in a minimal Debian of its own.
 suite_readme() {
     local failed=0
-    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "$ROOT/docs/guides/images.md" || failed=1
+    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "$ROOT/docs/guides/images.md" "$ROOT/docs/guides/server.md" || failed=1
     if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
     return "$failed"
 }

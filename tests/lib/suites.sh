@@ -7,7 +7,7 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive contract packages readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive contract packages dev readme v2)
 QUICK=(compile unit)
 SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-outlive soak-v2 soak-fuzz)
 
@@ -88,6 +88,33 @@ suite_contract() { "$ROOT/tests/contract/run" "$SANDKEEP"; }
 suite_packages() {
     if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
     "$ROOT/tests/packages/run" "$SANDKEEP"
+}
+
+# `./dev up` twice and `./dev down`, on a data directory of its own.
+suite_dev() {
+    local data passed=0 failed=0 pid
+    data=$(mktemp -d "${TMPDIR:-/tmp}/sandkeep-dev.XXXXXX")
+    export DEV_DATA_DIR=$data/data
+    # shellcheck disable=SC2064 # the directory is wanted as it is now
+    trap "'$ROOT/dev' down; rm -rf --one-file-system -- '$data'" EXIT
+    "$ROOT/dev" up | tee "$data/first"
+    pid=$(cut -d' ' -f1 "$DEV_DATA_DIR/server.pid")
+    "$ROOT/dev" up | tee "$data/second"
+    dev_case "both ran the program" [ "$(cat "$data/first" "$data/second" | grep -c '^42$')" = 2 ]
+    dev_case "the second found the server" grep -qx "the server runs already" "$data/second"
+    dev_case "it is the same one" [ "$(cut -d' ' -f1 "$DEV_DATA_DIR/server.pid")" = "$pid" ]
+    "$ROOT/dev" down
+    dev_case "it is stopped" [ ! -e "/proc/$pid" ]
+    dev_case "a second stop is none" [ "$("$ROOT/dev" down)" = "no server of ./dev up runs" ]
+    say "counts: passed=$passed failed=$failed skipped=0"
+    [ "$failed" = 0 ]
+}
+
+# dev_case WHAT CONDITION...: counts in passed and failed of the suite.
+dev_case() {
+    local what=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: not true: $what"; fi
 }
 
 # README.md word for word: on this host (with the guides), then in a minimal Debian of its own.

@@ -111,6 +111,8 @@ pub const fn told(code: ErrorCode) -> Told {
         C::SandboxFailed
         | C::SandboxLost
         | C::ProtocolError
+        // What a client says of a server is never an answer of one.
+        | C::ServerUnreachable
         | C::Internal
         | C::ConfigInvalid
         | C::MasterKeyMismatch

@@ -2,7 +2,8 @@
 //!
 //! One file per command: its module has the `Args` that clap fills, and `execute`, which does it and says what to exit
 //! with. `out` is the one place that writes to standard output and standard error, `refusal` the one that turns what
-//! clap refuses into our errors, `host` the one that asks this machine for a clock, random bits and a driver.
+//! clap refuses into our errors, `host` the one that asks this machine for a clock, random bits and a driver, `remote` what the
+//! commands have in common that talk to a server.
 //!
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
@@ -12,14 +13,24 @@ mod bench;
 mod completions;
 mod config;
 mod doctor;
+mod env;
+mod events;
+mod exec;
+mod executions;
 mod explain;
 mod host;
 mod image;
 mod images;
+mod logs;
 mod out;
+mod project;
 mod refusal;
+mod remote;
 mod run;
+mod sandbox;
 mod serve;
+mod token;
+mod top;
 mod version;
 
 use std::process::ExitCode;
@@ -45,6 +56,15 @@ Try it:
 enum Command {
     Run(Box<run::Args>),
     Serve(serve::Args),
+    Sandbox(sandbox::Args),
+    Exec(Box<exec::Args>),
+    Executions(executions::Args),
+    Logs(logs::Args),
+    Events(events::Args),
+    Token(token::Args),
+    Project(project::Args),
+    Top(top::Args),
+    Env(env::Args),
     Doctor(doctor::Args),
     Image(image::Args),
     Config(config::Args),
@@ -66,6 +86,15 @@ impl Command {
             Command::Attack(args) => args.json,
             Command::Bench(args) => args.wants_json(),
             Command::Version(args) => args.json,
+            Command::Sandbox(args) => args.wants_json(),
+            Command::Exec(args) => args.wants_json(),
+            Command::Executions(args) => args.wants_json(),
+            Command::Logs(args) => args.wants_json(),
+            Command::Events(args) => args.wants_json(),
+            Command::Token(args) => args.wants_json(),
+            Command::Project(args) => args.wants_json(),
+            Command::Top(args) => args.wants_json(),
+            Command::Env(args) => args.wants_json(),
             Command::Serve(_) | Command::Explain(_) | Command::Completions(_) => false,
         }
     }
@@ -75,6 +104,15 @@ impl Command {
         match self {
             Command::Run(args) => run::execute(*args).await,
             Command::Serve(args) => serve::execute(&args).await,
+            Command::Sandbox(args) => sandbox::execute(args).await,
+            Command::Exec(args) => exec::execute(*args).await,
+            Command::Executions(args) => executions::execute(args).await,
+            Command::Logs(args) => logs::execute(args).await,
+            Command::Events(args) => events::execute(args).await,
+            Command::Token(args) => token::execute(args).await,
+            Command::Project(args) => project::execute(args).await,
+            Command::Top(args) => top::execute(args).await,
+            Command::Env(args) => env::execute(&args),
             Command::Attack(args) => attack::execute(&args).await,
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,

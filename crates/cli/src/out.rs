@@ -17,6 +17,8 @@ pub(crate) const READER_GONE: u8 = 141;
 pub(crate) enum Stop {
     /// It cannot be done.
     Problem(Problem),
+    /// A server refused it, or did not answer. 125 whatever its code: 126 and 127 are for programs.
+    Server(Problem),
     /// The reader of standard output is gone.
     ReaderGone,
 }
@@ -89,6 +91,10 @@ pub(crate) fn status(outcome: Result<u8, Stop>, wants_json: bool) -> u8 {
         Err(Stop::Problem(problem)) => {
             tell(&problem, wants_json);
             exit::exit_status_of_problem(&problem)
+        }
+        Err(Stop::Server(problem)) => {
+            tell(&problem, wants_json);
+            exit::OURS
         }
     }
 }

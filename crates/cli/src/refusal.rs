@@ -50,7 +50,9 @@ fn option(error: &clap::Error) -> String {
 
 /// Nothing is parsed yet when parsing failed, so the word itself is looked for, before any `--`.
 fn wants_json(args: impl Iterator<Item = std::ffi::OsString>) -> bool {
-    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
+    let args: Vec<_> = args.take_while(|arg| arg != "--").collect();
+    args.iter().any(|arg| arg == "--json" || arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
 #[cfg(test)]
@@ -89,6 +91,7 @@ mod tests {
     fn json_is_wanted_before_the_two_dashes_only() {
         let wants = |args: &[&str]| wants_json(args.iter().map(Into::into));
         assert!(wants(&["run", "--json", "-"]));
-        assert!(!wants(&["run", "--", "x", "--json"]));
+        assert!(wants(&["top", "--output", "json"]) && wants(&["top", "--output=json"]));
+        assert!(!wants(&["top", "--output", "yaml"]) && !wants(&["run", "--", "x", "--json"]));
     }
 }

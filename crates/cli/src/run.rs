@@ -9,7 +9,7 @@ mod bring;
 mod collect;
 mod follow;
 mod input;
-mod interrupt;
+pub(crate) mod interrupt;
 pub(crate) mod request;
 mod result;
 mod summary;

@@ -58,9 +58,10 @@ pub(crate) struct FileArg {
 const CONFIG_VARIABLE: &str = "SANDKEEP_CONFIG";
 
 /// Variables of clients, of keys, and of tests: settings of no server, and no slip either.
-const OTHER_VARIABLES: [&str; 6] = [
+const OTHER_VARIABLES: [&str; 7] = [
     "SANDKEEP_URL",
     "SANDKEEP_API_KEY",
+    "SANDKEEP_CLIENT_PROFILE",
     "SANDKEEP_MASTER_KEY",
     "SANDKEEP_MASTER_KEY_FILE",
     "SANDKEEP_BIN",

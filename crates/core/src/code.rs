@@ -111,6 +111,8 @@ codes! {
     TokenExpired = "token_expired",
     Forbidden = "forbidden",
     IdempotencyKeyReused = "idempotency_key_reused",
+    // What a client finds.
+    ServerUnreachable = "server_unreachable",
     // Keys that the server needs.
     MasterKeyMismatch = "master_key_mismatch",
     KeyFileUnusable = "key_file_unusable",

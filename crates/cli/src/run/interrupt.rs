@@ -7,7 +7,7 @@ use sandkeep_core::code::Problem;
 
 /// SIGINT, SIGTERM and SIGHUP from now on; they no longer end us by themselves.
 #[derive(Debug)]
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -16,7 +16,7 @@ pub(super) struct Interrupts {
 impl Interrupts {
     /// # Errors
     /// `internal`: the kernel refuses handlers.
-    pub(super) fn listen() -> Result<Self, Problem> {
+    pub(crate) fn listen() -> Result<Self, Problem> {
         let on = |kind| signal(kind).map_err(|error| host::failed("signals cannot be heard", &error));
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
@@ -26,7 +26,7 @@ impl Interrupts {
     }
 
     /// Returns at the next signal. Cancel-safe.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

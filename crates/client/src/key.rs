@@ -1,0 +1,25 @@
+//! The name of a request that may arrive twice.
+
+use sandkeep_core::code::{ErrorCode, Problem};
+
+/// One value of the header `Idempotency-Key`: 128 random bits in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// `internal`: the kernel gives no random bits.
+    pub fn fresh() -> Result<Self, Problem> {
+        let mut bytes = [0u8; 16];
+        // Up to 256 bytes come whole (getrandom(2)).
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| Problem::new(ErrorCode::Internal, format!("no random bits: {error}")))?;
+        Ok(IdempotencyKey(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}

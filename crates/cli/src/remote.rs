@@ -3,6 +3,7 @@
 
 pub(crate) mod find;
 pub(crate) mod follow;
+mod listener;
 pub(crate) mod show;
 
 use sandkeep_client::api::sandboxes::SandboxStatus;

@@ -20,6 +20,12 @@ impl Address {
         host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// The port, given or the scheme's.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.0.port_or_known_default()
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.0.scheme() == "https"
     }

@@ -10,6 +10,8 @@ use sandkeep_core::nearest::nearest;
 use sandkeep_server::config::default_data_dir;
 use serde::Deserialize;
 
+use super::listener;
+
 const LOCAL: &str = "http://127.0.0.1:8000";
 /// The key that a server makes on its first start, in its data directory.
 const KEY_FILE: &str = "admin.key";
@@ -48,8 +50,13 @@ struct Profile {
 /// `invalid_value` or `config_invalid`.
 pub(crate) fn find(said: Said, variable: impl Fn(&str) -> Option<String>) -> Result<Found, Problem> {
     let given = |address: Address| {
-        let key = variable("SANDKEEP_API_KEY");
-        let key = key.or_else(|| if address.is_loopback() { local_key(&said, &variable) } else { None });
+        if let Some(key) = variable("SANDKEEP_API_KEY") {
+            return Ok(Found { address, key: Some(key) });
+        }
+        let key = if address.is_loopback() { local_key(&said, &variable) } else { None };
+        if key.is_some() {
+            nobody_else_listens(&address)?;
+        }
         Ok(Found { address, key })
     };
     if let Some(address) = said.url.clone() {
@@ -74,6 +81,18 @@ fn local_key(said: &Said, variable: &impl Fn(&str) -> Option<String>) -> Option<
         directory.unwrap_or_else(|| default_data_dir(rustix::process::geteuid().is_root(), variable));
     let text = std::fs::read_to_string(directory.join(KEY_FILE)).ok()?;
     Some(text.trim().to_owned())
+}
+
+/// Whoever started a program at that address while the server is down would be shown the key.
+fn nobody_else_listens(address: &Address) -> Result<(), Problem> {
+    let us = rustix::process::geteuid().as_raw();
+    let other = address.port().and_then(|port| listener::somebody_elses(port, us));
+    other.map_or(Ok(()), |uid| {
+        let why =
+            format!("a program of user {uid} listens there, and the key of the data directory is not for it");
+        Err(Problem::new(ErrorCode::ServerUnreachable, why)
+            .expecting("SANDKEEP_API_KEY or a profile, or a server of your own"))
+    })
 }
 
 fn of_profile(name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Found, Problem> {

@@ -58,8 +58,8 @@ dev_start() {
     local port=$DEV_PORT
     # Somebody else's: any other will do.
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then port=0; fi
-    # Not the lock of this script, and not its terminal: it stays when they go.
-    setsid "$SANDKEEP" serve --data-dir "$DEV_DATA/server" --listen "127.0.0.1:$port" \
+    # Not the lock of this script, and not its terminal: it stays when they go. Its sandboxes go with it.
+    SANDKEEP_END_SANDBOXES=true setsid "$SANDKEEP" serve --data-dir "$DEV_DATA/server" --listen "127.0.0.1:$port" \
         </dev/null >"$DEV_DATA/server.log" 2>&1 9>&- &
     dev_pid=$!
     local started

@@ -24,6 +24,8 @@ fn command(data: &Path) -> Command {
     let binary = std::env::var_os("SANDKEEP_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sandkeep").into());
     let mut command = Command::new(binary);
     command.env_clear().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+    // No sandbox is left to a next server, which may not come.
+    command.env("SANDKEEP_END_SANDBOXES", "true");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -91,7 +93,9 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ended = self.child.kill();
+        // In order, so that it ends its sandboxes.
+        let pid = Pid::from_child(&self.child);
+        let _ended = kill_process(pid, Signal::TERM);
         let _ended = self.child.wait();
     }
 }

@@ -15,9 +15,11 @@ HOURS = struct.pack("ii", 1, 30000)
 def lingering():
     """Two ends of a connection; the first has sent what the second never reads."""
     listener = socket.create_server(("127.0.0.1", 0))
-    sender = socket.create_connection(listener.getsockname())
-    receiver, _ = listener.accept()
+    sender = socket.socket()
+    # Before there is a connection, which would be seen here for a minute after its end.
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HOURS)
+    sender.connect(listener.getsockname())
+    receiver, _ = listener.accept()
     sender.setblocking(False)
     try:
         while True:

@@ -34,6 +34,8 @@ pub(crate) fn command(args: &[&str]) -> Command {
 #[expect(clippy::zombie_processes, reason = "where it is not given back, the test has failed")]
 fn spawn(data: &Path, listen: &str) -> (Child, Receiver<String>, String) {
     let mut command = command(&["serve", "--listen", listen, "--data-dir"]);
+    // No sandbox is left to a next server, which may not come.
+    command.env("SANDKEEP_END_SANDBOXES", "true");
     let mut child = command.arg(data).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let (send, lines) = channel();
     let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -58,7 +58,7 @@ impl Client {
             http = http.tls_certs_only([]);
         }
         let http = http.build().map_err(|error| {
-            Problem::new(ErrorCode::Internal, format!("the client cannot be set up: {}", chain(&error)))
+            Problem::new(ErrorCode::Internal, format!("the client cannot be set up: {}", innermost(&error)))
         })?;
         Ok(Client { http, address })
     }
@@ -157,7 +157,7 @@ impl Client {
     pub(crate) fn problem(&self, failure: Failure) -> Problem {
         match failure {
             Failure::Refused(problem, _) => problem,
-            Failure::Broken(error) => self.unreachable(&chain(&error)),
+            Failure::Broken(error) => self.unreachable(&innermost(&error)),
             Failure::Ended => self.unreachable("the stream ends again and again before its end"),
         }
     }
@@ -207,10 +207,10 @@ fn with(request: RequestBuilder, body: &[u8]) -> RequestBuilder {
 }
 
 /// The innermost cause: what stands around it is the library's own layers.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-    innermost.to_string()
+    cause.to_string()
 }

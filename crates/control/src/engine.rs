@@ -19,6 +19,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sandkeep_core::code::chain;
 use sandkeep_core::id::{ExecutionId, SandboxId, ServerId};
 use sandkeep_runtime::{Driver, Sandbox};
 use sandkeep_store::wake::Channel;
@@ -28,7 +29,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::ends::Bells;
-use crate::fault;
 use crate::output::Outputs;
 use crate::seal::Sealer;
 
@@ -201,7 +201,7 @@ impl Engine {
     /// The value, or `None` after the failure was told.
     #[expect(clippy::unused_self, reason = "what an engine tells will name the server")]
     fn told<T, E: std::error::Error>(&self, doing: &'static str, result: Result<T, E>) -> Option<T> {
-        result.inspect_err(|error| tracing::error!(error = fault::chain(error), "cannot {doing}")).ok()
+        result.inspect_err(|error| tracing::error!(error = chain(error), "cannot {doing}")).ok()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::code::{ErrorCode, Problem, chain};
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{ExecutionResult, ExecutionState, Kind};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
@@ -18,7 +18,7 @@ use crate::audit::{Change, entry};
 use crate::clock::Clock;
 use crate::ends::Bells;
 use crate::engine::Parts;
-use crate::fault::{self, problem};
+use crate::fault::problem;
 use crate::idempotency::{self, Idempotent};
 use crate::ids::fresh;
 use crate::list::{Listed, Look};
@@ -477,6 +477,6 @@ pub(crate) fn told_of_live(live: &Live, enforcement: Enforcement) -> ExecutionRe
 }
 
 fn unreadable(error: &crate::output::Error) -> Problem {
-    tracing::error!(error = fault::chain(error), "cannot read output");
+    tracing::error!(error = chain(error), "cannot read output");
     Problem::new(ErrorCode::StoreUnavailable, "the stored output cannot be read now")
 }

@@ -30,16 +30,3 @@ pub fn problem(error: &Error) -> Problem {
         None => problem,
     }
 }
-
-/// An error with all its causes in one line, for a log.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

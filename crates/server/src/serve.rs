@@ -150,7 +150,7 @@ fn parts(
 ) -> Result<Parts, Problem> {
     let (store, clock) = (session.store.clone(), session.clock.clone());
     let blobs = Blobs::local(&config.data_dir.join(OUTPUT)).map_err(|error| {
-        Problem::new(ErrorCode::DataDirUnusable, sandkeep_control::fault::chain(&error))
+        Problem::new(ErrorCode::DataDirUnusable, sandkeep_core::code::chain(&error))
             .expecting("a directory on a local disk that this user may write to")
     })?;
     let outputs = Outputs::new(store.clone(), blobs);

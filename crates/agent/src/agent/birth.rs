@@ -16,7 +16,7 @@ use rustix::process::{
     DumpableBehavior, Gid, Resource, Rlimit, Uid, getrlimit, set_dumpable_behavior, setrlimit, setsid, umask,
 };
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::code::{ErrorCode, Problem, chain};
 use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
@@ -26,7 +26,6 @@ use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 use super::Prepared;
 use super::sudo::Sudo;
 use super::terminal;
-use crate::supervisor::boot::chain;
 
 /// What process 1 needs to know.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use sandkeep_core::code::chain;
 use sandkeep_protocol::mux::Side;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_protocol::supervisor::__buffa::oneof::root::Kind as RootKind;
@@ -416,18 +417,6 @@ fn wait_ready(socket: &OwnedFd) -> Result<Ready, Problem> {
         (None, _, Some((code, why))) => Err(problem(code, why)),
         _ => Err(problem("sandbox_failed", "process 1 ended before it was ready")),
     }
-}
-
-/// An error with all its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Id of the agent on this host.

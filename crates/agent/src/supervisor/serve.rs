@@ -1,6 +1,7 @@
 //! The calls of a server, each answered from what is known.
 
 use buffa::MessageField;
+use sandkeep_core::code::chain;
 use sandkeep_protocol::agent as inner;
 use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::mux::StreamId;
@@ -124,7 +125,6 @@ impl Supervisor {
                     user_host_id: sandbox.ids.outside_uid(USER_ID).unwrap_or(0),
                     agent_host_id: agent_host_id(&sandbox.ids),
                     id_count: sandbox.ids.uids.iter().map(|span| span.count).sum(),
-                    ..Default::default()
                 };
                 self.spec = spec;
                 self.booted = booted.clone();
@@ -220,13 +220,13 @@ impl Supervisor {
         };
         if let Some((number, Domain::Group(mut domain))) = self.idle_domains.pop() {
             if held != GroupLimits::default() {
-                group.renew(&mut domain, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+                group.renew(&mut domain, Some(&held)).map_err(|error| unavailable(&chain(&error)))?;
             }
             self.used_domains.insert(number);
             return Ok((number, Domain::Group(domain)));
         }
         let number = (0..).find(|n| !self.used_domains.contains(n)).expect("fewer executions than numbers");
-        let domain = group.domain(number, Some(&held)).map_err(|error| unavailable(&boot::chain(&error)))?;
+        let domain = group.domain(number, Some(&held)).map_err(|error| unavailable(&chain(&error)))?;
         self.used_domains.insert(number);
         Ok((number, Domain::Group(Box::new(domain))))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::code::{ErrorCode, Problem, chain};
 use sandkeep_core::output::{Stream, head_of};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::Running;
@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::executions::Mine;
 use super::{Engine, Held, lock};
-use crate::fault;
 use crate::output::{Part, Segment};
 use crate::request::ExecutionRequest;
 
@@ -68,7 +67,7 @@ impl Engine {
             match self.parts.outputs.reach(mine.live.id).await {
                 Ok(position) => return Some(position),
                 Err(error) => {
-                    tracing::error!(error = fault::chain(&error), "cannot read what output is stored")
+                    tracing::error!(error = chain(&error), "cannot read what output is stored")
                 }
             }
             tokio::select! {
@@ -134,7 +133,7 @@ impl Engine {
             loop {
                 match self.parts.outputs.append(mine.live.id, part.clone()).await {
                     Ok(()) => break,
-                    Err(error) => tracing::error!(error = fault::chain(&error), "cannot store output"),
+                    Err(error) => tracing::error!(error = chain(&error), "cannot store output"),
                 }
                 tokio::select! {
                     () = self.stop.cancelled() => {

@@ -2442,113 +2442,10 @@ impl ::buffa::Message for Enforcement {
         self.remedy.clear();
     }
 }
-/// How long a step of the boot took.
-#[derive(Clone, PartialEq, Default)]
-pub struct Timing {
-    /// Field 1: `step`
-    pub step: ::buffa::alloc::string::String,
-    /// Field 2: `micros`
-    pub micros: u64,
-}
-impl ::core::fmt::Debug for Timing {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("Timing")
-            .field("step", &self.step)
-            .field("micros", &self.micros)
-            .finish()
-    }
-}
-impl Timing {
-    /// Protobuf type URL for this message, for use with `Any::pack` and
-    /// `Any::unpack_if`.
-    ///
-    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
-    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.Timing";
-}
-::buffa::impl_default_instance!(Timing);
-impl ::buffa::MessageName for Timing {
-    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
-    const NAME: &'static str = "Timing";
-    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.Timing";
-    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.Timing";
-}
-impl ::buffa::Message for Timing {
-    /// Returns the total encoded size in bytes.
-    ///
-    /// Accumulates in `u64` (which cannot overflow for in-memory
-    /// data) and saturates to `u32` at return, so a message whose
-    /// encoded size exceeds the 2 GiB protobuf limit yields a value
-    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
-    /// points reject, never a silently wrapped size.
-    #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        let mut size = 0u64;
-        if !self.step.is_empty() {
-            size += 1u64 + ::buffa::types::string_encoded_len(&self.step) as u64;
-        }
-        if self.micros != 0u64 {
-            size += 1u64 + ::buffa::types::uint64_encoded_len(self.micros) as u64;
-        }
-        ::buffa::saturate_size(size)
-    }
-    fn write_to(
-        &self,
-        _cache: &mut ::buffa::SizeCache,
-        buf: &mut impl ::buffa::EncodeSink,
-    ) {
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        if !self.step.is_empty() {
-            ::buffa::types::put_string_field(1u32, &self.step, buf);
-        }
-        if self.micros != 0u64 {
-            ::buffa::types::put_uint64_field(2u32, self.micros, buf);
-        }
-    }
-    fn merge_field(
-        &mut self,
-        tag: ::buffa::encoding::Tag,
-        buf: &mut impl ::buffa::bytes::Buf,
-        ctx: ::buffa::DecodeContext<'_>,
-    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
-        #[allow(unused_imports)]
-        use ::buffa::bytes::Buf as _;
-        #[allow(unused_imports)]
-        use ::buffa::Enumeration as _;
-        match tag.field_number() {
-            1u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                ::buffa::types::merge_string(&mut self.step, buf)?;
-            }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.micros = ::buffa::types::decode_uint64(buf)?;
-            }
-            _ => {
-                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
-            }
-        }
-        ::core::result::Result::Ok(())
-    }
-    fn clear(&mut self) {
-        self.step.clear();
-        self.micros = 0u64;
-    }
-}
 #[derive(Clone, PartialEq, Default)]
 pub struct Booted {
     /// Field 1: `enforcement`
     pub enforcement: ::buffa::alloc::vec::Vec<Enforcement>,
-    /// Field 2: `timings`
-    pub timings: ::buffa::alloc::vec::Vec<Timing>,
     /// Process 1 of the sandbox as the host sees it.
     ///
     /// Field 3: `agent_pid`
@@ -2576,7 +2473,6 @@ impl ::core::fmt::Debug for Booted {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Booted")
             .field("enforcement", &self.enforcement)
-            .field("timings", &self.timings)
             .field("agent_pid", &self.agent_pid)
             .field("landlock_abi", &self.landlock_abi)
             .field("slot", &self.slot)
@@ -2621,14 +2517,6 @@ impl ::buffa::Message for Booted {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
-        for v in &self.timings {
-            let __slot = __cache.reserve();
-            let inner_size = v.compute_size(__cache);
-            __cache.set(__slot, inner_size);
-            size
-                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
-                    + inner_size as u64;
-        }
         if self.agent_pid != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.agent_pid) as u64;
         }
@@ -2659,14 +2547,6 @@ impl ::buffa::Message for Booted {
         for v in &self.enforcement {
             ::buffa::types::put_len_delimited_header(
                 1u32,
-                u64::from(__cache.consume_next()),
-                buf,
-            );
-            v.write_to(__cache, buf);
-        }
-        for v in &self.timings {
-            ::buffa::types::put_len_delimited_header(
-                2u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
@@ -2713,18 +2593,6 @@ impl ::buffa::Message for Booted {
                 )?;
                 ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
                 self.enforcement.push(elem);
-            }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::LengthDelimited,
-                )?;
-                let mut elem = ::core::default::Default::default();
-                ctx.register_element_memory(
-                    ::buffa::__private::element_footprint(&elem),
-                )?;
-                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
-                self.timings.push(elem);
             }
             3u32 => {
                 ::buffa::encoding::check_wire_type(
@@ -2776,7 +2644,6 @@ impl ::buffa::Message for Booted {
     }
     fn clear(&mut self) {
         self.enforcement.clear();
-        self.timings.clear();
         self.agent_pid = 0u32;
         self.landlock_abi = 0u32;
         self.slot = 0u32;

@@ -1,5 +1,7 @@
 //! Operations that are committed together.
 
+use sandkeep_core::code::chain;
+
 use super::operation::Pending;
 use super::{Durability, Tx};
 use crate::error::{Error, Result};
@@ -139,16 +141,4 @@ async fn begin(tx: &mut Tx, durability: Durability) -> Result<()> {
     };
     tx.run("choose durability", class).await?;
     tx.run("begin", "BEGIN IMMEDIATE").await
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::io::Errno;
+use sandkeep_core::code::chain;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_sandbox::ext4::{self, Superblock};
 
 use super::place::{IMAGE, Place, UNDO, wait_for_lock};
 use super::record::{Kind, Record, State};
 use super::{in_use, unusable};
-use crate::supervisor::boot::{Problem, chain, problem};
+use crate::supervisor::boot::{Problem, problem};
 
 /// Makes a fresh image within `limits`.
 ///

@@ -57,6 +57,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Closing would do, were it not for a process that is being started at this moment: until it executes its program it has
+    /// the same open file.
+    fn drop(&mut self) {
+        let _closed_in_any_case = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     let opened = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     opened.map_err(|error| failed(path, error))

@@ -44,14 +44,33 @@ pub struct News<'a> {
     pub data: &'a str,
 }
 
+record! {
+    /// How far the feed of all projects goes.
+    pub struct Reach {
+        /// The last position that was given. All up to it can be read.
+        pub last: i64,
+        /// The last position that was forgotten for its age, 0 before the first.
+        pub forgotten: i64,
+    }
+}
+
+record! {
+    pub(crate) struct Position {
+        pub position: i64,
+    }
+}
+
 statements! {
     ADVANCE = "UPDATE event_positions SET last = last + 1 WHERE feed = 1";
     ADD = "INSERT INTO events (position, project_id, happened_us, kind, subject, data)
         SELECT last, $1, $2, $3, $4, $5 FROM event_positions WHERE feed = 1";
     AFTER: Event = "SELECT position, project_id, happened_us, kind, subject, data FROM events
         WHERE project_id = $1 AND position > $2 ORDER BY position LIMIT $3";
-    FORGET = "DELETE FROM events WHERE position IN
-        (SELECT position FROM events WHERE happened_us < $1 ORDER BY happened_us LIMIT $2)";
+    /// The first ones only: whatever clocks did, the oldest that is not old enough is where it stops.
+    FORGET: Position = "DELETE FROM events WHERE happened_us < $1 AND position IN
+        (SELECT position FROM events ORDER BY position LIMIT $2) RETURNING position";
+    NOTE_FORGOTTEN = "UPDATE event_positions SET forgotten = $1 WHERE feed = 1 AND forgotten < $1";
+    REACH: Reach = "SELECT last, forgotten FROM event_positions WHERE feed = 1";
 }
 
 /// Writes an event, as part of the change that it tells of.
@@ -78,10 +97,23 @@ pub async fn after(
     from.all(&AFTER, values![project_id, position, i64::from(limit)]).await
 }
 
-/// Deletes events older than `before_us`, oldest first, `most` at once. How many there were.
+/// How far the feed goes.
+///
+/// # Errors
+/// The database's.
+pub async fn reach(from: &mut Connection) -> Result<Reach> {
+    let reach: Option<Reach> = from.one(&REACH, values![]).await?;
+    Ok(reach.unwrap_or(Reach { last: 0, forgotten: 0 }))
+}
+
+/// Deletes events older than `before_us`, in the order of their positions, `most` at once. How many there were.
 ///
 /// # Errors
 /// The database's.
 pub async fn forget(tx: &mut Tx, before_us: i64, most: u32) -> Result<u64> {
-    tx.execute(&FORGET, values![before_us, i64::from(most)]).await
+    let deleted: Vec<Position> = tx.all(&FORGET, values![before_us, i64::from(most)]).await?;
+    if let Some(last) = deleted.iter().map(|event| event.position).max() {
+        tx.execute(&NOTE_FORGOTTEN, values![last]).await?;
+    }
+    Ok(deleted.len() as u64)
 }

@@ -71,6 +71,12 @@ record! {
     }
 }
 
+record! {
+    pub(crate) struct Old {
+        pub id: ExecutionId,
+    }
+}
+
 /// What is accepted.
 #[derive(Debug, Clone)]
 pub struct Accepted {
@@ -170,8 +176,8 @@ statements! {
     FINISHED_OF: Finished = "SELECT id, project_id, sandbox_id, state, kind, language, result, created_us, started_us,
         finished_us FROM finished_executions WHERE sandbox_id = $1 AND (created_us, id) < ($2, $3)
         ORDER BY created_us DESC, id DESC LIMIT $4";
-    FORGET = "DELETE FROM finished_executions WHERE id IN
-        (SELECT id FROM finished_executions WHERE finished_us < $1 ORDER BY finished_us LIMIT $2)";
+    OLD: Old = "SELECT id FROM finished_executions WHERE finished_us < $1 ORDER BY finished_us LIMIT $2";
+    FORGET = "DELETE FROM finished_executions WHERE id = $1";
 }
 
 /// W1: writes down what is accepted.
@@ -356,10 +362,21 @@ pub async fn finished_of(
     from.all(&FINISHED_OF, values![sandbox_id, before.created_us, &before.id, i64::from(limit)]).await
 }
 
-/// Deletes ended ones that are older than `before_us`, oldest first, `most` at once. How many there were.
+/// Ids of ended ones that are older than `before_us`, oldest first.
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(tx: &mut Tx, before_us: i64, most: u32) -> Result<u64> {
-    tx.execute(&FORGET, values![before_us, i64::from(most)]).await
+pub async fn old(from: &mut Connection, before_us: i64, most: u32) -> Result<Vec<ExecutionId>> {
+    let old: Vec<Old> = from.all(&OLD, values![before_us, i64::from(most)]).await?;
+    Ok(old.into_iter().map(|old| old.id).collect())
+}
+
+/// Deletes an ended one with the index of its output. Its blobs are for the caller to remove, before: no row would name
+/// them any more.
+///
+/// # Errors
+/// The database's.
+pub async fn forget(tx: &mut Tx, id: ExecutionId) -> Result<()> {
+    crate::output::forget(tx, id).await?;
+    tx.execute(&FORGET, values![id]).await.map(drop)
 }

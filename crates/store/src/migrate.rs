@@ -17,6 +17,7 @@ use crate::sql::statements;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("begin", include_str!("../migrations/0001_begin.sql")),
     ("identity", include_str!("../migrations/0002_identity.sql")),
+    ("ends", include_str!("../migrations/0003_ends.sql")),
 ];
 
 statements! {

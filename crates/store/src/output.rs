@@ -99,7 +99,7 @@ pub async fn reach(from: &mut Connection, id: ExecutionId) -> Result<u64> {
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(tx: &mut Tx, id: ExecutionId) -> Result<()> {
+pub(crate) async fn forget(tx: &mut Tx, id: ExecutionId) -> Result<()> {
     tx.execute(&FORGET, values![id]).await.map(drop)
 }
 

@@ -23,7 +23,8 @@ record! {
         pub project_id: ProjectId,
         /// Unique among those of its project that have not ended.
         pub name: Option<String>,
-        /// What is wanted: `running`, `stopped`, `deleted`; or `lost`, once it was found so and is being ended. What a newer release writes there is left alone.
+        /// What is wanted: `running`, `stopped`, `deleted`; or why else it is being ended: `expired`, once its life is over,
+        /// `lost`, once it was found so. What a newer release writes there is left alone.
         pub desired: String,
         /// Which wish that is, from 1.
         pub generation: i64,
@@ -108,12 +109,33 @@ pub struct Observed {
     pub next_try_us: Option<i64>,
 }
 
+record! {
+    pub(crate) struct Due {
+        pub at_us: Option<i64>,
+    }
+}
+
 statements! {
     ACCEPT = "INSERT INTO sandboxes (id, project_id, name, desired, generation, state, observed_generation, incarnation,
         token, next_try_us, spec, created_us, updated_us, active_us, expires_us)
         VALUES ($1, $2, $3, 'running', 1, 'creating', 0, 0, 0, 0, $4, $5, $5, $5, $6)";
-    WANT = "UPDATE sandboxes SET desired = $3, generation = generation + 1, updated_us = $4
+    /// Whatever failed before: a new wish is tried at once.
+    WANT = "UPDATE sandboxes SET desired = $3, generation = generation + 1, next_try_us = 0, updated_us = $4
         WHERE id = $1 AND generation = $2";
+    EXPIRE = {
+        sqlite: "UPDATE sandboxes SET desired = 'expired', generation = generation + 1, next_try_us = 0, updated_us = $1
+            WHERE id IN (SELECT id FROM sandboxes
+            WHERE expires_us <= $1 AND desired NOT IN ('deleted', 'expired', 'lost') ORDER BY expires_us LIMIT $2)",
+        postgres: "UPDATE sandboxes SET desired = 'expired', generation = generation + 1, next_try_us = 0, updated_us = $1
+            WHERE id IN (SELECT id FROM sandboxes
+            WHERE expires_us <= $1 AND desired NOT IN ('deleted', 'expired', 'lost') ORDER BY expires_us LIMIT $2
+            FOR UPDATE SKIP LOCKED)"
+    };
+    /// Two indexes, and one row of each.
+    DUE: Due = "SELECT min(at_us) AS at_us FROM (
+        SELECT min(expires_us) AS at_us FROM sandboxes WHERE expires_us > $1
+        UNION ALL
+        SELECT min(next_try_us) FROM sandboxes WHERE observed_generation < generation AND next_try_us > $1) AS due";
     CLAIM: Sandbox = {
         sqlite: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
@@ -149,9 +171,9 @@ statements! {
     };
     OBSERVE = "UPDATE sandboxes SET observed_generation = $4, state = $5, detail = $6, incarnation = $7, place = $8,
         next_try_us = $9, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
-    ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired NOT IN ('deleted', 'lost')";
+    ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired NOT IN ('deleted', 'expired', 'lost')";
     CLOSE = "UPDATE sandboxes SET desired = 'lost', generation = generation + 1
-        WHERE id = $1 AND server_id = $2 AND token = $3 AND desired NOT IN ('deleted', 'lost')";
+        WHERE id = $1 AND server_id = $2 AND token = $3 AND desired NOT IN ('deleted', 'expired', 'lost')";
     DESCRIBE = "UPDATE sandboxes SET name = $3, spec = $4 WHERE id = $1 AND spec = $2";
     KEEP_END = "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
         SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
@@ -201,6 +223,23 @@ pub async fn want(
         tx.wake(Channel::Sandboxes);
     }
     Ok(done)
+}
+
+/// Wishes up to `most` away whose life is over, those for longest first: whoever holds one ends it. How many there were.
+///
+/// # Errors
+/// The database's.
+pub async fn expire(tx: &mut Tx, now_us: i64, most: u32) -> Result<u64> {
+    tx.execute(&EXPIRE, values![now_us, i64::from(most)]).await
+}
+
+/// When the next life is over, or the next thing that failed is tried again, after `now_us`.
+///
+/// # Errors
+/// The database's.
+pub async fn next_due(from: &mut Connection, now_us: i64) -> Result<Option<i64>> {
+    let due: Option<Due> = from.one(&DUE, values![now_us]).await?;
+    Ok(due.and_then(|due| due.at_us))
 }
 
 /// Takes up to `most` that have something to be done by `now_us` and that nobody acts for, those waiting longest first.

@@ -5,7 +5,8 @@ use sandkeep_store::{Durability, Error, Store};
 
 use crate::{Bed, NOW, both, durably};
 
-both! { a_reader_who_follows_misses_nothing what_is_rolled_back_did_not_happen the_old_are_forgotten_in_small_batches }
+both! { a_reader_who_follows_misses_nothing what_is_rolled_back_did_not_happen the_old_are_forgotten_in_small_batches
+what_is_forgotten_is_the_beginning }
 
 async fn tell(store: &Store, bed: &Bed, subject: String) {
     let project_id = bed.project_id;
@@ -77,14 +78,36 @@ mod cases {
         for number in 0..10 {
             tell(&bed.store, bed, number.to_string()).await;
         }
+        let forgotten = async || {
+            let reach = events::reach(&mut bed.store.reader().await.unwrap()).await.unwrap();
+            (reach.forgotten, reach.last)
+        };
+        assert_eq!(forgotten().await, (0, 10));
         let mut deleted = Vec::new();
         for _ in 0..4 {
             deleted.push(durably!(bed.store, (), |tx, _input| events::forget(tx, NOW + 1, 4)).unwrap());
+            deleted.push(forgotten().await.0.unsigned_abs());
         }
-        assert_eq!(deleted, [4, 4, 2, 0]);
+        assert_eq!(deleted, [4, 4, 4, 8, 2, 10, 0, 10]);
         tell(&bed.store, bed, "after".to_owned()).await;
         let mut reader = bed.store.reader().await.unwrap();
         let left = events::after(&mut reader, bed.project_id, 0, 10).await.unwrap();
         assert_eq!(left[0].position, 11, "positions are not given twice");
+    }
+
+    pub(super) async fn what_is_forgotten_is_the_beginning(bed: &Bed) {
+        // A clock that jumped: the second is older than the first.
+        for happened_us in [NOW + 5, NOW] {
+            let new = (bed.project_id, happened_us);
+            durably!(bed.store, new, |tx, of| async move {
+                let news = News { project_id: of.0, kind: "test.told", subject: "x", data: "{}" };
+                events::add(tx, &news, of.1).await
+            })
+            .unwrap();
+        }
+        let forget = async |before_us: i64| {
+            durably!(bed.store, before_us, |tx, before_us| events::forget(tx, *before_us, 1)).unwrap()
+        };
+        assert_eq!([forget(NOW + 1).await, forget(NOW + 6).await, forget(NOW + 6).await], [0, 1, 1]);
     }
 }

@@ -1,5 +1,6 @@
 //! The index of stored output: in order, once, and where to go on.
 
+use sandkeep_store::executions;
 use sandkeep_store::output::{self, Chunk, Place};
 
 use crate::{Bed, both, durably, execution_id};
@@ -38,7 +39,7 @@ mod cases {
         assert_eq!(output::reach(&mut reader, id).await.unwrap(), (1 << 40) + 3);
         assert_eq!(output::reach(&mut reader, execution_id()).await.unwrap(), 0);
         drop(reader);
-        durably!(bed.store, id, |tx, id| output::forget(tx, *id)).unwrap();
+        durably!(bed.store, id, |tx, id| executions::forget(tx, *id)).unwrap();
         let mut reader = bed.store.reader().await.unwrap();
         assert!(output::from(&mut reader, id, 0, 10).await.unwrap().is_empty());
         assert_eq!(output::reach(&mut reader, other).await.unwrap(), 1);

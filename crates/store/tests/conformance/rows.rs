@@ -9,7 +9,7 @@ use crate::{Bed, NOW, SECOND, both, durably, sandbox_id};
 
 both! { a_wish_is_made_true_once_per_generation an_ended_one_is_history names_are_free_again_after_the_end
 an_incarnation_never_goes_back what_failed_is_tried_again_when_due lists_are_newest_first_and_go_on what_is_unknown_is_left_alone
-what_goes_takes_nothing_new what_is_said_of_one_changes_if_it_is_as_it_was }
+what_goes_takes_nothing_new a_life_that_is_over_is_wished_away_once what_is_said_of_one_changes_if_it_is_as_it_was }
 
 async fn accept(bed: &Bed, name: Option<&str>, now_us: i64) -> sandkeep_store::Result<SandboxId> {
     let id = sandbox_id();
@@ -38,8 +38,49 @@ async fn get(bed: &Bed, id: SandboxId) -> Option<Sandbox> {
     sandboxes::get(&mut bed.store.reader().await.unwrap(), id).await.unwrap()
 }
 
+/// One whose life is over at a time.
+async fn accept_until(bed: &Bed, expires_us: Option<i64>) -> SandboxId {
+    let id = sandbox_id();
+    let accepted = Accepted { id, project_id: bed.project_id, name: None, spec: "{}".to_owned(), expires_us };
+    durably!(bed.store, accepted, |tx, new| sandboxes::accept(tx, new, NOW)).unwrap();
+    id
+}
+
+async fn expire(bed: &Bed, now_us: i64, most: u32) -> u64 {
+    durably!(bed.store, (now_us, most), |tx, of| sandboxes::expire(tx, of.0, of.1)).unwrap()
+}
+
+async fn next_due(bed: &Bed, now_us: i64) -> Option<i64> {
+    sandboxes::next_due(&mut bed.store.reader().await.unwrap(), now_us).await.unwrap()
+}
+
 mod cases {
     use super::*;
+
+    pub(super) async fn a_life_that_is_over_is_wished_away_once(bed: &Bed) {
+        assert_eq!(next_due(bed, NOW).await, None);
+        let (late, soon) = (accept_until(bed, Some(NOW + 9)).await, accept_until(bed, Some(NOW + 5)).await);
+        let (deleted, endless) = (accept_until(bed, Some(NOW + 5)).await, accept_until(bed, None).await);
+        durably!(bed.store, deleted, |tx, id| sandboxes::want(tx, *id, 1, "deleted", NOW)).unwrap();
+        assert_eq!(next_due(bed, NOW).await, Some(NOW + 5));
+        assert_eq!(expire(bed, NOW + 4, 10).await, 0);
+        assert_eq!(expire(bed, NOW + 9, 1).await, 1, "those for longest first");
+        assert_eq!(get(bed, late).await.unwrap().desired, "running");
+        let expired = get(bed, soon).await.unwrap();
+        assert_eq!((expired.desired.as_str(), expired.generation), ("expired", 2));
+        assert_eq!([expire(bed, NOW + 9, 10).await, expire(bed, NOW + 9, 10).await], [1, 0]);
+        assert_eq!(get(bed, deleted).await.unwrap().desired, "deleted", "what was wished before stays");
+        assert_eq!(get(bed, endless).await.unwrap().desired, "running");
+        assert_eq!(next_due(bed, NOW + 9).await, None);
+
+        // It takes nothing new, and stays expired while it is being ended.
+        let entered = durably!(bed.store, soon, |tx, id| sandboxes::enter(tx, *id, NOW + 9));
+        assert!(matches!(entered, Err(Error::Ended { what: "sandbox" })), "{entered:?}");
+        let mine = claim(bed).await;
+        let mine = of(mine.iter().find(|sandbox| sandbox.id == soon).unwrap());
+        durably!(bed.store, (soon, mine), |tx, of| sandboxes::close(tx, of.0, of.1)).unwrap();
+        assert_eq!(get(bed, soon).await.unwrap().desired, "expired");
+    }
 
     pub(super) async fn a_wish_is_made_true_once_per_generation(bed: &Bed) {
         let id = accept(bed, None, NOW).await.unwrap();
@@ -122,6 +163,10 @@ mod cases {
             let found = sandboxes::unsettled(&mut reader, bed.server_id, 10, at).await.unwrap();
             assert_eq!(found.len(), due, "{at}");
         }
+        assert_eq!(next_due(bed, NOW).await, Some(NOW + SECOND));
+        durably!(bed.store, id, |tx, id| sandboxes::want(tx, *id, 1, "deleted", NOW)).unwrap();
+        let found = sandboxes::unsettled(&mut reader, bed.server_id, 10, NOW).await.unwrap();
+        assert_eq!(found.len(), 1, "another wish does not wait for what failed");
     }
 
     pub(super) async fn lists_are_newest_first_and_go_on(bed: &Bed) {

@@ -31,7 +31,7 @@ pub struct Event {
 pub struct Events {
     /// In their order.
     pub items: Vec<Event>,
-    /// Give this as `after` to read on; what was asked for when nothing is newer.
+    /// Give this as `after` to read on. It grows with what happens elsewhere too.
     pub after: i64,
 }
 
@@ -42,7 +42,8 @@ pub struct Events {
 pub struct ListEvents {
     /// Id or name of the project; the key's own, or `default`, when absent.
     pub project: Option<String>,
-    /// Only those after this position; all that are kept unless given.
+    /// Only those after this position; all that are kept unless given. Where some of them are not kept any more, the request
+    /// is refused with `events_forgotten`.
     pub after: Option<i64>,
     /// Only of this kind, or of the kinds that begin with it: `execution`.
     pub kind: Option<String>,

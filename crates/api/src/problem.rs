@@ -94,6 +94,7 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::ImageInUse
         | C::LayerInUse
         | C::LayerFull => finally(409),
+        C::EventsForgotten => finally(410),
         C::BodyTooLarge | C::CodeTooLarge | C::EventTooLarge | C::ImageTooLarge => finally(413),
         C::UnsupportedMediaType => finally(415),
         // What was asked for is well formed, and does not work in this sandbox or on this host.

@@ -14,7 +14,8 @@ mod sandboxes;
 
 pub(crate) use sandboxes::Failure;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,13 +48,15 @@ pub struct Parts {
     pub bells: Bells,
     /// Opens what was sealed when it was accepted.
     pub sealer: Sealer,
+    /// How long an ephemeral sandbox lives at most.
+    pub life: Duration,
 }
 
 /// A server that was not heard of for this long may be taken over.
 pub const LEASE: Duration = Duration::from_secs(15);
 /// How often a server is heard of: a lease survives two lost heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often the rows are looked at though nothing woke anybody.
+/// How often the rows are looked at though nothing woke anybody, and nothing was due.
 const PERIOD: Duration = Duration::from_secs(5);
 /// Rows that are looked at in one pass; a full pass is followed by another.
 const PASS_MOST: u32 = 64;
@@ -152,24 +155,23 @@ impl Engine {
         }
     }
 
-    /// Passes of one loop, until the engine stops.
+    /// Passes of one loop, until the engine stops. A pass says how long there is nothing to be done that is known now.
     async fn each(
         self,
         channel: Channel,
-        pass: impl for<'a> Fn(&'a Self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + 'a>>,
+        pass: impl for<'a> Fn(&'a Self) -> std::pin::Pin<Box<dyn Future<Output = Duration> + Send + 'a>>,
     ) {
         let mut wakeups = self.parts.store.wakeups(channel);
-        loop {
-            while pass(&self).await {
-                if self.stop.is_cancelled() {
-                    return;
-                }
+        while !self.stop.is_cancelled() {
+            let pause = pass(&self).await;
+            if pause.is_zero() {
+                continue;
             }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 open = wakeups.next() => if !open { return },
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -205,10 +207,10 @@ impl Engine {
     }
 }
 
-/// Things that a task is at work on.
+/// Things that a task is at work on, and whether somebody else came to do so meanwhile.
 #[derive(Debug)]
 struct Busy<K> {
-    keys: Mutex<HashSet<K>>,
+    keys: Mutex<HashMap<K, bool>>,
     given_back: tokio::sync::Notify,
 }
 
@@ -219,9 +221,18 @@ impl<K> Default for Busy<K> {
 }
 
 impl<K: Copy + Eq + Hash> Busy<K> {
-    /// Takes `key`, unless somebody has it.
+    /// Takes `key`. Whoever has it already hears that it is to look again ([`Taken::again`]).
     fn take(self: &Arc<Self>, key: K) -> Option<Taken<K>> {
-        lock(&self.keys).insert(key).then(|| Taken { busy: Arc::clone(self), key })
+        match lock(&self.keys).entry(key) {
+            Entry::Occupied(mut taken) => {
+                taken.insert(true);
+                None
+            }
+            Entry::Vacant(free) => {
+                free.insert(false);
+                Some(Taken { busy: Arc::clone(self), key, is_given_back: false })
+            }
+        }
     }
 
     /// Returns when nobody has `key`.
@@ -231,7 +242,7 @@ impl<K: Copy + Eq + Hash> Busy<K> {
             tokio::pin!(given_back);
             // From here on nothing that is given back is missed.
             given_back.as_mut().enable();
-            if !lock(&self.keys).contains(&key) {
+            if !lock(&self.keys).contains_key(&key) {
                 return;
             }
             given_back.await;
@@ -244,11 +255,29 @@ impl<K: Copy + Eq + Hash> Busy<K> {
 struct Taken<K: Copy + Eq + Hash> {
     busy: Arc<Busy<K>>,
     key: K,
+    is_given_back: bool,
+}
+
+impl<K: Copy + Eq + Hash> Taken<K> {
+    /// Keeps the key if somebody came for it since the last call, who then need not come again; else gives it back.
+    fn again(mut self) -> Option<Self> {
+        let mut keys = lock(&self.busy.keys);
+        if keys.get_mut(&self.key).is_some_and(std::mem::take) {
+            drop(keys);
+            return Some(self);
+        }
+        keys.remove(&self.key);
+        drop(keys);
+        self.is_given_back = true;
+        None
+    }
 }
 
 impl<K: Copy + Eq + Hash> Drop for Taken<K> {
     fn drop(&mut self) {
-        lock(&self.busy.keys).remove(&self.key);
+        if !self.is_given_back {
+            lock(&self.busy.keys).remove(&self.key);
+        }
         self.busy.given_back.notify_waiters();
     }
 }
@@ -256,4 +285,20 @@ impl<K: Copy + Eq + Hash> Drop for Taken<K> {
 /// A lock that a panic elsewhere does not take away: what it guards is changed in one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_for_what_is_taken_is_not_forgotten() {
+        let busy = Arc::new(Busy::default());
+        let taken = busy.take(1).unwrap();
+        assert!(busy.take(1).is_none() && busy.take(1).is_none() && busy.take(2).is_some());
+        let taken = taken.again().expect("somebody came");
+        assert!(taken.again().is_none(), "nobody came since");
+        drop(busy.take(1).expect("it was given back"));
+        assert!(busy.take(1).is_some());
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandkeep_core::code::Problem;
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::id::ProjectId;
 use sandkeep_core::identity::{Action, Principal, Resource, authorize};
 use sandkeep_store::Store;
@@ -51,6 +51,20 @@ pub struct Part {
     pub events: Vec<Event>,
     /// Where to go on.
     pub after: i64,
+    /// Whether more may be there already.
+    pub more: bool,
+}
+
+struct Read {
+    events: Vec<Event>,
+    last: i64,
+    forgotten: i64,
+}
+
+fn forgotten(after: i64, last: i64) -> Problem {
+    let text = format!("events up to {last} are not kept any more, those after {after} among them");
+    let expected = format!("after={last}, and a new look at what the events told of");
+    Problem::new(ErrorCode::EventsForgotten, text).expecting(expected)
 }
 
 impl Events {
@@ -60,11 +74,11 @@ impl Events {
         Self { store }
     }
 
-    /// Up to `limit` events of a project after `after` that pass the filter. A bounded number is looked at, so there may be
-    /// none, and more further on.
+    /// Up to `limit` events of a project after `after` that pass the filter; after 0, from the first that is kept. A bounded
+    /// number is looked at, so there may be none, and more further on.
     ///
     /// # Errors
-    /// `not_found`, `forbidden`; the store's.
+    /// `not_found`, `forbidden`, `events_forgotten`; the store's.
     pub async fn after(
         &self,
         principal: &Principal,
@@ -74,15 +88,18 @@ impl Events {
         limit: u32,
     ) -> Result<Part, Problem> {
         authorize(principal, Action::EventRead, Resource::Project(project_id))?;
-        let mut part = Part { events: Vec::new(), after };
+        let mut part = Part { events: Vec::new(), after, more: true };
         for _ in 0..READINGS_MOST {
-            let read = async {
-                let mut reader = self.store.reader().await?;
-                events::after(&mut reader, project_id, part.after, AT_ONCE).await
-            };
-            let read: Vec<Event> = read.await.map_err(|error| problem(&error))?;
-            let was_last = read.len() < AT_ONCE as usize;
-            for event in read {
+            let read = self.read(project_id, part.after).await.map_err(|error| problem(&error))?;
+            if part.after > 0 && part.after < read.forgotten {
+                return if part.events.is_empty() {
+                    Err(forgotten(part.after, read.forgotten))
+                } else {
+                    Ok(part)
+                };
+            }
+            let was_last = read.events.len() < AT_ONCE as usize;
+            for event in read.events {
                 part.after = event.position;
                 part.events.extend(Some(event).filter(|event| filter.passes(event)));
                 if part.events.len() >= limit as usize {
@@ -90,10 +107,22 @@ impl Events {
                 }
             }
             if was_last {
+                // What others' events are passed by is not missed when those are forgotten.
+                part.after = part.after.max(read.last);
+                part.more = false;
                 break;
             }
         }
         Ok(part)
+    }
+
+    /// Events after a position, how far the feed went before they were read, and what was forgotten after.
+    async fn read(&self, project_id: ProjectId, after: i64) -> sandkeep_store::Result<Read> {
+        let mut reader = self.store.reader().await?;
+        let last = events::reach(&mut reader).await?.last;
+        let read = events::after(&mut reader, project_id, after, AT_ONCE).await?;
+        let forgotten = events::reach(&mut reader).await?.forgotten;
+        Ok(Read { events: read, last, forgotten })
     }
 
     /// The same as it grows.
@@ -128,17 +157,16 @@ impl Follow {
     /// What comes next, at least one. Cancel-safe.
     ///
     /// # Errors
-    /// The store's. The next call tries again.
+    /// `events_forgotten`: the reader fell behind what is kept; the store's. The next call tries again.
     pub async fn next(&mut self) -> Result<Vec<Event>, Problem> {
         loop {
             let part =
                 self.of.after(&self.principal, self.project_id, &self.filter, self.after, AT_ONCE).await?;
-            let went_on = part.after > self.after;
             self.after = part.after;
             if !part.events.is_empty() {
                 return Ok(part.events);
             }
-            if !went_on {
+            if !part.more {
                 // What was written since the look is heard here too: the receiver keeps it.
                 let _slow = tokio::time::timeout(LOOK_AGAIN, self.wakeups.next()).await;
             }

@@ -35,6 +35,8 @@ pub struct Executions {
     clock: Clock,
     bells: Bells,
     sealer: Sealer,
+    /// Of sandboxes that are made for one.
+    life: Duration,
 }
 
 /// An execution as its rows say.
@@ -64,8 +66,8 @@ impl Executions {
     /// Beside an engine with these parts.
     #[must_use]
     pub fn new(parts: &Parts) -> Self {
-        let Parts { store, outputs, driver: _, clock, bells, sealer } = parts.clone();
-        Self { store, outputs, clock, bells, sealer }
+        let Parts { store, outputs, driver: _, clock, bells, sealer, life } = parts.clone();
+        Self { store, outputs, clock, bells, sealer, life }
     }
 
     /// Accepts something to run in a sandbox that is there, and answers at once.
@@ -134,7 +136,8 @@ impl Executions {
     ) -> Result<ExecutionResult, Problem> {
         authorize(principal, Action::SandboxCreate, Resource::Project(project_id))?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
-        let place = boxes::accepted(&self.clock, &self.sealer, project_id, sandbox, true)?;
+        let life = boxes::Life { most: self.life, once: true };
+        let place = boxes::accepted(&self.clock, &self.sealer, project_id, sandbox, life)?;
         let request = new.within(&place.1.limits)?;
         let place = place.0;
         let accepted = self.accepted(project_id, place.id, &request)?;

@@ -202,6 +202,14 @@ impl Outputs {
         }
     }
 
+    /// Removes the bytes that lie outside of the index. What is left is to go with the execution.
+    ///
+    /// # Errors
+    /// They are still there, or some of them.
+    pub async fn remove_blobs(&self, id: ExecutionId) -> Result<()> {
+        Ok(self.blobs.remove_execution(id).await?)
+    }
+
     /// Reads from `position` on, to the end if there is one, else as it comes.
     #[must_use]
     pub fn tail(&self, id: ExecutionId, position: u64) -> Tail {

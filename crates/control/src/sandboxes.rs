@@ -156,8 +156,6 @@ impl Description {
 
 /// How often a change is tried again that another's came before.
 const ATTEMPTS: u32 = 5;
-/// Life of an ephemeral sandbox.
-pub const LIFE_MOST: Duration = Duration::from_secs(6 * 3600);
 /// Longest name, most labels, longest label and value.
 const NAME_CHARS: usize = 128;
 const LABELS_MOST: usize = 64;
@@ -235,14 +233,15 @@ pub struct Sandboxes {
     clock: Clock,
     bells: Bells,
     sealer: Sealer,
+    life: Duration,
 }
 
 impl Sandboxes {
     /// Beside an engine with these parts.
     #[must_use]
     pub fn new(parts: &Parts) -> Self {
-        let Parts { store, outputs: _, driver: _, clock, bells, sealer } = parts.clone();
-        Self { store, clock, bells, sealer }
+        let Parts { store, outputs: _, driver: _, clock, bells, sealer, life } = parts.clone();
+        Self { store, clock, bells, sealer, life }
     }
 
     /// Writes down that a sandbox is wanted, and answers at once.
@@ -259,7 +258,8 @@ impl Sandboxes {
     ) -> Result<Known, Problem> {
         authorize(principal, Action::SandboxCreate, Resource::Project(project_id))?;
         let now_us = self.clock.now_us();
-        let (accepted, _) = accepted(&self.clock, &self.sealer, project_id, new, false)?;
+        let life = Life { most: self.life, once: false };
+        let (accepted, _) = accepted(&self.clock, &self.sealer, project_id, new, life)?;
         let id = accepted.id;
         let note = self.note(principal, Action::SandboxCreate, project_id, id, request_id);
         let input = (accepted, note, repeat, now_us);
@@ -503,6 +503,7 @@ fn spec_of(text: &str) -> Result<SandboxSpec, Problem> {
 fn state(sandbox: &Sandbox) -> SandboxState {
     match (sandbox.desired.as_str(), sandbox.state.as_str()) {
         ("deleted", _) => SandboxState::Terminating(Reason::Deleted),
+        ("expired", _) => SandboxState::Terminating(Reason::Expired),
         ("lost", _) => SandboxState::Terminating(Reason::Lost),
         (_, "running") => SandboxState::Running,
         (_, "error") => SandboxState::Error(failure(sandbox)),
@@ -525,19 +526,27 @@ fn reason(text: &str) -> Reason {
     Reason::ALL.into_iter().find(|reason| reason.as_str() == text).unwrap_or(Reason::Deleted)
 }
 
+/// When a sandbox is to end by itself.
+pub(crate) struct Life {
+    /// After this time, whatever happens in it.
+    pub(crate) most: Duration,
+    /// With the end of the one execution that it is made for.
+    pub(crate) once: bool,
+}
+
 /// The row of what is accepted, and what it is.
 pub(crate) fn accepted(
     clock: &Clock,
     sealer: &Sealer,
     project_id: ProjectId,
     new: NewSandbox,
-    once: bool,
+    life: Life,
 ) -> Result<(Accepted, SandboxSpec), Problem> {
-    let (id, life) = (fresh(clock), i64::try_from(LIFE_MOST.as_micros()).unwrap_or(i64::MAX));
-    let mut spec = new.spec(once)?;
+    let (id, most) = (fresh(clock), i64::try_from(life.most.as_micros()).unwrap_or(i64::MAX));
+    let mut spec = new.spec(life.once)?;
     spec.seal_env(sealer, project_id, id, &new.env)?;
     let text = written(&spec)?;
-    let expires_us = Some(clock.now_us() + life);
+    let expires_us = Some(clock.now_us().saturating_add(most));
     Ok((Accepted { id, project_id, name: new.name, spec: text, expires_us }, spec))
 }
 

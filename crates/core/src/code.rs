@@ -127,6 +127,7 @@ codes! {
     NoSlot = "no_slot",
     // What the store says.
     NameTaken = "name_taken",
+    EventsForgotten = "events_forgotten",
     Overloaded = "overloaded",
     StoreUnavailable = "store_unavailable",
     SchemaNewer = "schema_newer",

@@ -9,10 +9,12 @@ mod settings;
 mod sources;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sandkeep_control::retention::Keep;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::duration::Span;
 use sandkeep_core::size::ByteSize;
@@ -48,6 +50,10 @@ pub struct Config {
     pub log_level: String,
     /// What bounds a request.
     pub limits: Limits,
+    /// How long an ephemeral sandbox lives at most.
+    pub sandbox_life: Duration,
+    /// How long what is over is kept.
+    pub keep: Keep,
     /// How long a shutdown waits for what is open.
     pub drain_timeout: Duration,
     /// How long sandboxes go on while no server is there.
@@ -135,6 +141,8 @@ impl Config {
             log_format: of.one("log.format", log_format)?,
             log_level: of.one("log.level", log_level)?,
             limits: of.limits()?,
+            sandbox_life: of.age("sandbox_life")?,
+            keep: of.keep()?,
             drain_timeout: of.duration("drain_timeout")?,
             orphan_after: of.duration("orphan_after")?,
             end_sandboxes: of.one("end_sandboxes", flag)?,
@@ -179,6 +187,8 @@ impl Config {
     }
 }
 
+const DAY_S: u64 = 86_400;
+
 /// Reads values by their keys; every error names its key.
 struct Reader<'v>(&'v Values);
 
@@ -209,13 +219,38 @@ impl Reader<'_> {
     }
 
     fn duration(&self, key: &str) -> Result<Duration, Problem> {
+        self.within(key, Span::from_millis(1)..=Span::from_secs(DAY_S), "1ms to 1d")
+    }
+
+    /// How old something may become.
+    fn age(&self, key: &str) -> Result<Duration, Problem> {
+        self.within(key, Span::from_secs(1)..=Span::from_secs(36_500 * DAY_S), "1s to 36500d")
+    }
+
+    fn within(&self, key: &str, range: RangeInclusive<Span>, expected: &str) -> Result<Duration, Problem> {
         let span = self.one(key, Span::from_str)?;
-        let range = Span::from_millis(1)..=Span::from_secs(86_400);
         if range.contains(&span) {
             return Ok(span.to_duration());
         }
         let text = span.to_string();
-        Err(Problem::refused(ErrorCode::ConfigInvalid, &text, "is out of range", "1ms to 1d").within(key))
+        Err(Problem::refused(ErrorCode::ConfigInvalid, &text, "is out of range", expected).within(key))
+    }
+
+    fn keep(&self) -> Result<Keep, Problem> {
+        let keep = Keep {
+            executions: self.age("keep.executions")?,
+            sandboxes: self.age("keep.sandboxes")?,
+            events: self.age("keep.events")?,
+            audit: self.age("keep.audit")?,
+        };
+        if keep.sandboxes < keep.executions {
+            let (text, why) = (self.text("keep.sandboxes"), "is shorter than keep.executions");
+            let expected = "at least as long: executions are found by their sandbox";
+            return Err(
+                Problem::refused(ErrorCode::ConfigInvalid, text, why, expected).within("keep.sandboxes")
+            );
+        }
+        Ok(keep)
     }
 
     fn count(&self, key: &str) -> Result<usize, Problem> {

@@ -14,7 +14,7 @@ use sandkeep_control::first_start;
 use sandkeep_control::identity::WRITE_USED_EVERY;
 use sandkeep_control::master_key::{Given, MasterKey};
 use sandkeep_control::output::Outputs;
-use sandkeep_control::retention;
+use sandkeep_control::retention::Retention;
 use sandkeep_control::seal::Sealer;
 use sandkeep_control::session::{Books, Session};
 use sandkeep_core::code::{ErrorCode, Problem};
@@ -133,7 +133,9 @@ impl Server {
             app.tasks.spawn(certificates.watch(app.clone()));
         }
         app.tasks.spawn(write_used(app.clone()));
-        app.tasks.spawn(forget_old(app.clone()));
+        let Parts { store, outputs, clock, .. } = parts.clone();
+        let retention = Retention::new(store, outputs, clock, app.config.keep);
+        app.tasks.spawn(forget_old(app.clone(), retention));
         let engine = Engine::start(parts, app.session.id);
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
@@ -154,19 +156,20 @@ fn parts(
             .expecting("a directory on a local disk that this user may write to")
     })?;
     let outputs = Outputs::new(store.clone(), blobs);
-    Ok(Parts { store, outputs, driver, clock, bells: Bells::default(), sealer: Sealer::new(master_key) })
+    let (bells, sealer, life) = (Bells::default(), Sealer::new(master_key), config.sandbox_life);
+    Ok(Parts { store, outputs, driver, clock, bells, sealer, life })
 }
 
 /// In the data directory: output that is too large for rows.
 const OUTPUT: &str = "output";
 /// Between two batches of what is old, while there is more, and otherwise.
-const FORGET_AGAIN: Duration = Duration::from_millis(100);
+const FORGET_AGAIN: Duration = Duration::from_millis(20);
 const FORGET_EVERY: Duration = Duration::from_secs(300);
 
 /// Deletes what is old, in batches.
-async fn forget_old(app: App) {
+async fn forget_old(app: App, retention: Retention) {
     loop {
-        let forgotten = retention::forget_old(&app.session.store, &app.session.clock).await;
+        let forgotten = retention.forget_old().await;
         let pause = match forgotten {
             Ok(0) => FORGET_EVERY,
             Ok(_) => FORGET_AGAIN,

@@ -1,5 +1,7 @@
 //! Executions: claimed where their sandbox is held, started, followed, ended once.
 
+use std::time::Duration;
+
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, Work, conclude};
@@ -11,7 +13,7 @@ use sandkeep_store::sandboxes::Sandbox;
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Guarded, events};
 
-use super::{Engine, Held, PASS_MOST, lock};
+use super::{Engine, Held, PASS_MOST, PERIOD, lock};
 use crate::executions::told_of_live as told;
 use crate::request::ExecutionRequest;
 
@@ -31,8 +33,9 @@ struct Done {
 }
 
 impl Engine {
-    /// Looks for executions to be started or cancelled. True when there may be more than one pass takes.
-    pub(super) async fn execution_pass(&self) -> bool {
+    /// Looks for executions to be started or cancelled. How long until the next look: at once when there may be more than
+    /// one pass takes.
+    pub(super) async fn execution_pass(&self) -> Duration {
         self.cancel_asked().await;
         let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
         let asked = (server_id, alive_since_us, self.parts.clock.now_us());
@@ -50,7 +53,7 @@ impl Engine {
                 Ok(taken)
             })
         });
-        let Some(taken) = self.told("claim executions", take.await) else { return false };
+        let Some(taken) = self.told("claim executions", take.await) else { return PERIOD };
         let full = taken.len() >= PASS_MOST as usize;
         for (live, started) in taken {
             let claim = Claim { server_id, token: live.token };
@@ -58,7 +61,7 @@ impl Engine {
             let held = lock(&self.held).get(&mine.live.sandbox_id).cloned();
             self.tasks.spawn(self.clone().run(mine, held, started));
         }
-        full
+        if full { Duration::ZERO } else { PERIOD }
     }
 
     /// Passes on every cancel that was accepted: to what runs here, and to what nobody has taken up.

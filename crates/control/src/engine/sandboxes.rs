@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandkeep_core::code::Problem;
+use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Demand;
 use sandkeep_core::execution::ExecutionState;
 use sandkeep_core::id::SandboxId;
@@ -16,7 +16,7 @@ use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
 use super::find::owned;
-use super::{Engine, Held, PASS_MOST, Taken, lock};
+use super::{Engine, Held, PASS_MOST, PERIOD, Taken, lock};
 use crate::request::SandboxSpec;
 
 /// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
@@ -53,14 +53,34 @@ fn step(sandbox: &Sandbox, held: bool, outlives: bool) -> Step {
         // It ran once, and nobody has it any more: an ephemeral one does not come back.
         ("running", false) => Step::Remove("lost"),
         ("deleted", _) => Step::Remove("deleted"),
+        ("expired", _) => Step::Remove("expired"),
         ("lost", _) => Step::Remove("lost"),
         _ => Step::Nothing,
     }
 }
 
+/// How what runs in a sandbox ends with it, and what is told of that.
+fn end_within(reason: &'static str) -> (ExecutionState, Problem) {
+    match reason {
+        "lost" => (ExecutionState::Lost, Problem::new(ErrorCode::SandboxLost, "its sandbox was lost")),
+        "expired" => {
+            let why = Problem::new(ErrorCode::SandboxEnded, "the life of its sandbox was over");
+            (ExecutionState::Cancelled, why)
+        }
+        _ => (ExecutionState::Cancelled, Problem::new(ErrorCode::SandboxEnded, "its sandbox was deleted")),
+    }
+}
+
+/// How long until `due_us`, the period at most. A little more, so that it is due then.
+fn until(due_us: Option<i64>, now_us: i64) -> Duration {
+    let in_us = due_us.map_or(u64::MAX, |due_us| due_us.saturating_sub(now_us).unsigned_abs());
+    PERIOD.min(Duration::from_micros(in_us.saturating_add(1_000)))
+}
+
 impl Engine {
-    /// Looks for sandboxes that are not what they should be. True when there may be more than one pass takes.
-    pub(super) async fn sandbox_pass(&self) -> bool {
+    /// Looks for sandboxes that are not what they should be. How long until the next look: at once when there may be more
+    /// than one pass takes, and otherwise when the next thing is due.
+    pub(super) async fn sandbox_pass(&self) -> Duration {
         let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
         let now_us = self.parts.clock.now_us();
         let asked = (server_id, alive_since_us, now_us);
@@ -68,38 +88,62 @@ impl Engine {
         let _adopting = self.adopting.lock().await;
         let claim = self.parts.store.write(Durability::Durable, asked, |tx, by| {
             Box::pin(async move {
+                let expired = sandboxes::expire(tx, by.2, PASS_MOST).await?;
                 let adopted = sandboxes::adopt(tx, by.0, PASS_MOST, by.1).await?;
                 if !adopted.is_empty() {
                     tx.wake(Channel::Executions);
                 }
                 let claimed = sandboxes::claim(tx, by.0, PASS_MOST, by.1, by.2).await?;
-                Ok((adopted, claimed))
+                Ok((expired, adopted, claimed))
             })
         });
-        let Some((adopted, claimed)) = self.told("claim sandboxes", claim.await) else { return false };
-        let full = adopted.len().max(claimed.len()) >= PASS_MOST as usize;
+        let Some((expired, adopted, claimed)) = self.told("claim sandboxes", claim.await) else {
+            return PERIOD;
+        };
         let mine = async {
             let mut reader = self.parts.store.reader().await?;
-            sandboxes::unsettled(&mut reader, server_id, PASS_MOST, now_us).await
+            let mine = sandboxes::unsettled(&mut reader, server_id, PASS_MOST, now_us).await?;
+            Ok::<_, sandkeep_store::Error>((mine, sandboxes::next_due(&mut reader, now_us).await?))
         };
-        let mine = self.told("read sandboxes", mine.await).unwrap_or_default();
+        let Some((mine, due_us)) = self.told("read sandboxes", mine.await) else { return PERIOD };
+        let most = expired.max(adopted.len().max(claimed.len()) as u64);
         for sandbox in adopted.into_iter().chain(claimed).chain(mine) {
             if let Some(taken) = self.busy.take(sandbox.id) {
                 self.tasks.spawn(self.clone().settle(sandbox, taken));
             }
         }
-        full
+        if most >= u64::from(PASS_MOST) { Duration::ZERO } else { until(due_us, now_us) }
     }
 
-    /// Does what is to be done with one sandbox.
-    async fn settle(self, sandbox: Sandbox, _taken: Taken<SandboxId>) {
+    /// Does what is to be done with one sandbox, and what others came to do meanwhile.
+    async fn settle(self, mut sandbox: Sandbox, mut taken: Taken<SandboxId>) {
+        loop {
+            self.step(&sandbox).await;
+            taken = match taken.again() {
+                Some(taken) => taken,
+                None => return,
+            };
+            let now_us = self.parts.clock.now_us();
+            let row = async { sandboxes::get(&mut self.parts.store.reader().await?, sandbox.id).await };
+            let row = self.told("read a sandbox", row.await).flatten();
+            let is_mine = |row: &Sandbox| row.server_id == Some(self.server_id);
+            let is_due =
+                |row: &Sandbox| row.observed_generation < row.generation && row.next_try_us <= now_us;
+            match row.filter(|row| is_mine(row) && is_due(row)) {
+                Some(row) => sandbox = row,
+                None => return,
+            }
+        }
+    }
+
+    async fn step(&self, sandbox: &Sandbox) {
         let Some(server_id) = sandbox.server_id else { return };
         let claim = Claim { server_id, token: sandbox.token };
         let held = lock(&self.held).contains_key(&sandbox.id);
-        match step(&sandbox, held, self.parts.driver.outlives()) {
-            Step::Make => self.make(&sandbox, claim).await,
-            Step::Find => self.find(&sandbox, claim).await,
-            Step::Remove(reason) => self.remove(&sandbox, claim, reason).await,
+        match step(sandbox, held, self.parts.driver.outlives()) {
+            Step::Make => self.make(sandbox, claim).await,
+            Step::Find => self.find(sandbox, claim).await,
+            Step::Remove(reason) => self.remove(sandbox, claim, reason).await,
             Step::Nothing => {}
         }
     }
@@ -107,10 +151,7 @@ impl Engine {
     async fn make(&self, sandbox: &Sandbox, claim: Claim) {
         let made = match serde_json::from_str::<SandboxSpec>(&sandbox.spec) {
             Ok(spec) => self.create(sandbox, claim, spec).await,
-            Err(error) => Err(Problem::new(
-                sandkeep_core::code::ErrorCode::Internal,
-                format!("a stored sandbox: {error}"),
-            )),
+            Err(error) => Err(Problem::new(ErrorCode::Internal, format!("a stored sandbox: {error}"))),
         };
         match made {
             Ok(held) => self.made(sandbox, claim, held).await,
@@ -191,8 +232,8 @@ impl Engine {
             return;
         }
         let held = lock(&self.held).remove(&sandbox.id);
-        let end = if reason == "lost" { ExecutionState::Lost } else { ExecutionState::Cancelled };
-        self.end_all_in(sandbox, claim, end, None).await;
+        let (end, why) = end_within(reason);
+        self.end_all_in(sandbox, claim, end, Some(&why)).await;
         if let Some(held) = held {
             held.sandbox.stop().await;
         } else if let Err(problem) = self.end_both(sandbox, claim).await {

@@ -37,7 +37,8 @@ async fn parts(session: &Session, directory: &Path) -> Parts {
     let outputs = Outputs::new(store.clone(), Blobs::local(&directory.join("blobs")).unwrap());
     let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
     let driver = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(4) });
-    Parts { store, outputs, driver: Arc::new(driver), clock, bells: Bells::default(), sealer }
+    let (driver, bells, life) = (Arc::new(driver), Bells::default(), Duration::from_secs(3600));
+    Parts { store, outputs, driver, clock, bells, sealer, life }
 }
 
 impl Bed {

@@ -1,14 +1,13 @@
-//! Every change has its entry, in the transaction that made it; old ones go, in batches.
+//! Every change has its entry, in the transaction that made it.
 
-use sandkeep_control::retention::{AUDIT_KEPT_US, forget_old};
 use sandkeep_core::code::ErrorCode;
 use sandkeep_core::identity::{Asked, Name, Role};
 use sandkeep_store::executions::Before;
 use secrecy::ExposeSecret as _;
 
-use crate::{Bed, both, code, text_of};
+use crate::{Bed, both, code};
 
-both! { every_change_has_an_entry what_failed_has_none it_is_the_owners what_is_old_goes }
+both! { every_change_has_an_entry what_failed_has_none it_is_the_owners }
 
 mod cases {
     use super::*;
@@ -68,16 +67,5 @@ mod cases {
         assert_eq!(list(&editor, Some(web.id)).await, Some(ErrorCode::Forbidden));
         assert_eq!(list(&owner, Some(project)).await, Some(ErrorCode::NotFound));
         assert_eq!(list(&owner, None).await, Some(ErrorCode::NotFound));
-    }
-
-    pub(super) async fn what_is_old_goes(bed: &Bed) {
-        let (admin, _) = bed.admin().await;
-        let made = bed.token(&admin, Asked::default()).await.unwrap();
-        bed.tokens.revoke(&admin, made.token.id, "r1").await.unwrap();
-        assert_eq!(forget_old(&bed.store, &bed.clock).await.unwrap(), 0);
-        bed.clock.shift(AUDIT_KEPT_US);
-        assert_eq!(forget_old(&bed.store, &bed.clock).await.unwrap(), 4, "three entries and a revoked token");
-        assert_eq!(forget_old(&bed.store, &bed.clock).await.unwrap(), 0);
-        bed.who(&text_of(&bed.admin_file())).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! First start, tokens, projects, secrets and the audit log, on SQLite and on a real PostgreSQL.
+//! First start, tokens, projects, secrets, the audit log and what is forgotten, on SQLite and on a real PostgreSQL.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,6 +11,7 @@ mod postgres;
 mod audit;
 mod first_start;
 mod projects;
+mod retention;
 mod secrets;
 mod tokens;
 

@@ -98,7 +98,8 @@ impl Server {
         let sealer = Sealer::new(settle(&store, &clock, &directory, Some(&given)).await.unwrap().key);
         let outputs = Outputs::new(store.clone(), Blobs::local(&directory.join("blobs")).unwrap());
         let driver = Arc::new(driver(&owner));
-        let parts = Parts { store, outputs, driver, clock, bells: Bells::default(), sealer };
+        let (bells, life) = (Bells::default(), Duration::from_secs(3600));
+        let parts = Parts { store, outputs, driver, clock, bells, sealer, life };
         let engine = Engine::start(parts.clone(), session.id);
         Self { session, parts, engine, project_id, marker: owner }
     }

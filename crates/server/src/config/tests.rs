@@ -104,6 +104,9 @@ fn every_value_is_read_or_refused_with_its_key() {
         ("limits.header", "1Ki"),
         ("limits.header_timeout", "10"),
         ("limits.body_timeout", "0s"),
+        ("sandbox_life", "0s"),
+        ("keep.executions", "40000d"),
+        ("keep.events", "30"),
         ("limits.answer_timeout", "2d"),
         ("limits.requests", "0"),
         ("limits.connections", "-1"),
@@ -112,6 +115,7 @@ fn every_value_is_read_or_refused_with_its_key() {
     for (key, text) in cases {
         refuses(&flags(&[(key, text)]), &format!("{key}: "));
     }
+    refuses(&flags(&[("keep.sandboxes", "1h")]), "keep.sandboxes: `1h` is shorter than keep.executions");
     let config = collect(&flags(&[
         ("base_path", "/keep/"),
         ("cors.origins", "https://a.example, http://b:3000"),

@@ -34,7 +34,25 @@ mod cases {
         events.next().await.unwrap();
         client.ask("DELETE", &format!("/sandboxes/{sandbox}"), &[], "").await;
         assert_eq!(events.rest().await.last().json()["status"], "cancelled");
+        assert_eq!(client.get(&execution).await["error"]["name"], "sandbox_ended");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_ends_when_its_life_is_over() {
+    let client = Client::sqlite(&[("sandbox_life", "1s")]).await;
+    let sandbox = client.sandbox().await;
+    let execution = client.begin(&sandbox, "echo here; exec sleep 1000").await;
+    let ended =
+        client.until(&execution, |found| found["status"] != "running" && found["status"] != "queued").await;
+    assert_eq!((&ended["status"], &ended["stdout"]), (&"cancelled".into(), &"here\n".into()), "{ended}");
+    assert_eq!(ended["error"]["name"], "sandbox_ended", "{ended}");
+    let path = format!("/sandboxes/{sandbox}");
+    let gone = client.until(&path, |found| found["status"] == "terminated").await;
+    assert_eq!(gone["reason"], "expired");
+    let refused = client.post(&format!("{path}/executions"), &json!({"command": ["true"]})).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &"sandbox_ended".into()));
+    client.stop().await;
 }
 
 /// Begins something that does not end, and stops the server under it.

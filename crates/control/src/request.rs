@@ -8,6 +8,7 @@ use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::limits::{LimitKind, Limits, LimitsRequest};
+use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::driver::{ExecutionSpec, Stdin, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -307,6 +308,8 @@ impl ExecutionRequest {
             user: if self.as_root { User::Root } else { User::User },
             stdin: self.stdin.clone().map_or(Stdin::Empty, |bytes| Stdin::Bytes(bytes.0)),
             merge_stderr: self.merge_stderr,
+            // Nothing is known yet that would have to be masked: secrets come with jobs.
+            mask: Mask::default(),
             limits: self.limits,
             files: Vec::new(),
             artifacts: self.artifacts,

@@ -14,8 +14,10 @@ use crate::base64;
 use crate::execution::Encoding;
 use crate::size::ByteSize;
 
+mod mask;
 mod store;
 
+pub use mask::{MASKED, Mask, Masking};
 use store::Store;
 
 /// Which of the two streams a byte belongs to; the numbers are those of the descriptors.

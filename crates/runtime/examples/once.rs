@@ -12,6 +12,7 @@ use std::time::Instant;
 use sandkeep_core::defaults;
 use sandkeep_core::execution::Work;
 use sandkeep_core::id::{ExecutionId, SandboxId};
+use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
@@ -53,6 +54,7 @@ fn main() {
                 user: if profile == Profile::Dev { User::Root } else { User::User },
                 stdin: Stdin::Empty,
                 merge_stderr: false,
+                mask: Mask::default(),
                 limits: defaults::limits(),
                 files: vec![],
                 artifacts: false,

@@ -10,7 +10,7 @@ use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{Artifact, EndFacts, Metrics, NotRunnable, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::Limits;
-use sandkeep_core::output::Stream;
+use sandkeep_core::output::{Mask, Stream};
 use sandkeep_core::sandbox::{MountTarget, Profile, place};
 
 /// An async result behind a trait object.
@@ -311,6 +311,8 @@ pub struct ExecutionSpec {
     pub stdin: Stdin,
     /// One pipe for both output streams: exact order across them.
     pub merge_stderr: bool,
+    /// What is not to be seen in its output.
+    pub mask: Mask,
     /// Within those of the sandbox: time, output and open files are taken from here.
     pub limits: Limits,
     /// Files put into the workspace before the start: path below it, bytes.

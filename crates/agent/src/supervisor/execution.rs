@@ -1,6 +1,6 @@
 //! One execution as its supervisor sees it: what was asked, what came out, how it ended.
 
-use sandkeep_core::output::{OutputLog, Stream};
+use sandkeep_core::output::{Mask, Masking, OutputLog, Stream};
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_protocol::supervisor as proto;
 
@@ -37,6 +37,8 @@ pub(crate) struct Execution {
     pub(crate) request: proto::StartExecution,
     pub(crate) phase: Phase,
     pub(crate) log: OutputLog,
+    /// What standard output and standard error pass through on their way into the log.
+    masking: [Masking; 2],
     pub(crate) domain: Option<Domain>,
     /// Number of the domain, to be used again.
     pub(crate) domain_number: u32,
@@ -77,12 +79,14 @@ impl Execution {
         let limits = request.limits.as_option().cloned().unwrap_or_default();
         let head = limits.output_head_bytes.min(limits.output_bytes);
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mask = Mask::new(request.masked.iter().cloned());
         let begun_us = clock::boot_us();
         let deadline_us = (limits.timeout_ms > 0).then(|| begun_us + limits.timeout_ms * 1_000);
         let end = proto::End { started_at_unix_ms: clock::unix_ms(), ..Default::default() };
         Self {
             phase: Phase::Starting,
             log: OutputLog::new(size(head), size(limits.output_bytes - head)),
+            masking: [Masking::new(mask.clone()), Masking::new(mask)],
             domain: Some(domain),
             domain_number,
             call: None,
@@ -109,7 +113,7 @@ impl Execution {
 
     /// Takes output; true when there is now more than the execution may live with.
     pub(crate) fn output(&mut self, stream: Stream, bytes: &[u8]) -> bool {
-        self.log.append(stream, bytes);
+        self.log.append(stream, &self.masking[stream as usize - 1].pass(bytes));
         let kill_at = self.request.limits.as_option().map_or(0, |limits| limits.output_kill_bytes);
         kill_at > 0 && self.log.total() > kill_at
     }
@@ -149,6 +153,7 @@ impl Execution {
         let request = &mut self.request;
         request.files = Vec::new();
         request.argv = Vec::new();
+        request.masked = Vec::new();
         request.env = std::collections::BTreeMap::new();
         request.stdin = None;
     }
@@ -178,6 +183,9 @@ impl Execution {
 
     /// The facts of its end, complete but for artifacts.
     pub(crate) fn close_books(&mut self) {
+        for (stream, masking) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.masking) {
+            self.log.append(stream, &masking.rest());
+        }
         let out_of_memory = self.domain.as_ref().is_some_and(Domain::out_of_memory);
         if out_of_memory && self.killed.is_none() {
             self.killed = Some(Killed::Limit(proto::LimitKind::LIMIT_KIND_MEMORY));

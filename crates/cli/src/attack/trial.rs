@@ -7,7 +7,7 @@ use sandkeep_core::code::Problem;
 use sandkeep_core::defaults;
 use sandkeep_core::execution::{Artifact, CodeSource, ExecutionState, Json, Language, Work, conclude};
 use sandkeep_core::limits::{Limits, LimitsRequest};
-use sandkeep_core::output::Stream;
+use sandkeep_core::output::{Mask, Stream};
 use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Layer, Root, Running, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Sandbox};
 use tokio::time::timeout;
@@ -191,6 +191,7 @@ impl Cell {
             user: self.user,
             stdin: Stdin::Empty,
             merge_stderr: false,
+            mask: Mask::default(),
             limits,
             files,
             artifacts,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::execution::{ExecutionState, Work, conclude};
+use sandkeep_core::output::Mask;
 use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Sandbox};
 
@@ -111,6 +112,7 @@ fn execution_spec(argv: &[&str]) -> Result<ExecutionSpec, Problem> {
         user: User::User,
         stdin: Stdin::Empty,
         merge_stderr: false,
+        mask: Mask::default(),
         limits: defaults::limits(),
         files: Vec::new(),
         artifacts: false,

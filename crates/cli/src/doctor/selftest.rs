@@ -7,6 +7,7 @@ use sandkeep_core::duration::Span;
 use sandkeep_core::enforcement::{Enforcement, Level};
 use sandkeep_core::execution::{ExecutionState, Work, conclude};
 use sandkeep_core::limits::{LimitKind, LimitsRequest};
+use sandkeep_core::output::Mask;
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Stdin, User};
 use sandkeep_runtime::local::Local;
@@ -212,6 +213,7 @@ async fn watch(
         user: User::User,
         stdin: Stdin::Empty,
         merge_stderr: false,
+        mask: Mask::default(),
         limits,
         files: Vec::new(),
         artifacts: false,

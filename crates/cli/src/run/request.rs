@@ -15,6 +15,7 @@ use sandkeep_core::execution::spec::parse_event;
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
+use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::sandbox::place::below_workspace;
 use sandkeep_core::size::ByteSize;
@@ -85,6 +86,7 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
         user,
         stdin: if input.is_some() { Stdin::Open } else { Stdin::Empty },
         merge_stderr: args.merge_stderr,
+        mask: Mask::default(),
         limits,
         files,
         artifacts,

@@ -3464,6 +3464,10 @@ pub struct StartExecution {
     ///
     /// Field 17: `return_value_max_bytes`
     pub return_value_max_bytes: u64,
+    /// Byte strings that are replaced in output before it gets its positions.
+    ///
+    /// Field 18: `masked`
+    pub masked: ::buffa::alloc::vec::Vec<::buffa::alloc::vec::Vec<u8>>,
     /// The position from which its output is to be told: what lies before is stored already.
     ///
     /// Field 30: `told_to`
@@ -3488,6 +3492,7 @@ impl ::core::fmt::Debug for StartExecution {
             .field("artifact_max_files", &self.artifact_max_files)
             .field("artifact_max_bytes", &self.artifact_max_bytes)
             .field("return_value_max_bytes", &self.return_value_max_bytes)
+            .field("masked", &self.masked)
             .field("told_to", &self.told_to)
             .field("stdin", &self.stdin)
             .finish()
@@ -3595,6 +3600,9 @@ impl ::buffa::Message for StartExecution {
                     + ::buffa::types::uint64_encoded_len(self.return_value_max_bytes)
                         as u64;
         }
+        for v in &self.masked {
+            size += 2u64 + ::buffa::types::bytes_encoded_len(v) as u64;
+        }
         if self.told_to != 0u64 {
             size += 2u64 + ::buffa::types::uint64_encoded_len(self.told_to) as u64;
         }
@@ -3673,6 +3681,9 @@ impl ::buffa::Message for StartExecution {
         }
         if self.return_value_max_bytes != 0u64 {
             ::buffa::types::put_uint64_field(17u32, self.return_value_max_bytes, buf);
+        }
+        for v in &self.masked {
+            ::buffa::types::put_shared_bytes_field(18u32, v, buf);
         }
         if self.told_to != 0u64 {
             ::buffa::types::put_uint64_field(30u32, self.told_to, buf);
@@ -3837,6 +3848,17 @@ impl ::buffa::Message for StartExecution {
                 )?;
                 self.return_value_max_bytes = ::buffa::types::decode_uint64(buf)?;
             }
+            18u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __elem = ::buffa::types::decode_bytes(buf)?;
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&__elem),
+                )?;
+                self.masked.push(__elem);
+            }
             30u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
@@ -3867,6 +3889,7 @@ impl ::buffa::Message for StartExecution {
         self.artifact_max_files = 0u32;
         self.artifact_max_bytes = 0u64;
         self.return_value_max_bytes = 0u64;
+        self.masked.clear();
         self.told_to = 0u64;
     }
 }

@@ -125,6 +125,7 @@ pub(super) fn start(
         uid,
         gid: uid,
         merge_stderr: spec.merge_stderr,
+        masked: spec.mask.secrets().to_vec(),
         limits: buffa::MessageField::some(execution_limits),
         stdin,
         artifact_roots: roots,

@@ -91,6 +91,7 @@ macro_rules! every_case {
             ending::a_create_that_is_given_up_leaves_nothing,
             speaking::streams_are_told_apart,
             speaking::one_pipe_keeps_the_order,
+            speaking::what_is_masked_is_in_no_output,
             speaking::given_bytes_are_standard_input,
             speaking::fed_bytes_are_standard_input,
             speaking::without_input_there_is_none,

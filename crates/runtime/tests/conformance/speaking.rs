@@ -2,6 +2,7 @@
 
 use sandkeep_core::execution::{CodeSource, ExecutionState, Json, Language, Work};
 use sandkeep_core::limits::LimitKind;
+use sandkeep_core::output::Mask;
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::Driver;
 use sandkeep_runtime::driver::Stdin;
@@ -24,6 +25,18 @@ pub async fn one_pipe_keeps_the_order(driver: &dyn Driver) {
     let expected: String = (0..500).map(|i| format!("{i}\ne{i}\n")).collect();
     assert_eq!(heard.assert_succeeded().out(), expected);
     assert_eq!(heard.err(), "");
+}
+
+pub async fn what_is_masked_is_in_no_output(driver: &dyn Driver) {
+    let sandbox = fresh(driver).await;
+    // The pause lets the halves of a secret come in reads of their own.
+    let mut spec =
+        shell("echo is hunter2; printf hun; printf te >&2; sleep 0.05; printf 'ter2 hunt'; printf r >&2");
+    spec.mask = Mask::new([b"hunter2".to_vec(), b"ter".to_vec()]);
+    let heard = run(sandbox.as_ref(), &spec).await;
+    assert_eq!(heard.assert_succeeded().out(), "is ***\n*** hunt");
+    assert_eq!(heard.err(), "***");
+    assert_eq!((heard.ended().stdout_bytes, heard.ended().stderr_bytes), (15, 3), "counted as it is told");
 }
 
 pub async fn given_bytes_are_standard_input(driver: &dyn Driver) {

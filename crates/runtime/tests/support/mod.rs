@@ -11,7 +11,7 @@ use sandkeep_core::defaults;
 use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{CodeSource, End, Exit, Language, Work, conclude};
 use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
-use sandkeep_core::output::Stream;
+use sandkeep_core::output::{Mask, Stream};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::driver::{Ended, ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
@@ -84,6 +84,7 @@ pub fn execution_spec(work: Work) -> ExecutionSpec {
         user: User::User,
         stdin: Stdin::Empty,
         merge_stderr: false,
+        mask: Mask::default(),
         limits: sandbox_spec().limits,
         files: Vec::new(),
         artifacts: false,

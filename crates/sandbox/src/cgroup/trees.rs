@@ -282,13 +282,33 @@ fn set_number(dir: &Dir, file: &'static str, value: Option<u64>, unlimited: &str
     Ok(true)
 }
 
-/// Memory and memory-with-swap to the same value. The second may never be below the first, so the order
-/// depends on the direction; hosts without swap accounting have only the first.
+/// Memory and memory-with-swap to the same value.
 fn set_memory_v1(dir: &Dir, bytes: Option<u64>) -> Result<(), Error> {
+    for _ in 0..RACES {
+        match set_memory_v1_once(dir, bytes) {
+            // Another process set another value at the same time, and so this order was the wrong one.
+            Err(error) if error.errno() == Some(libc::EINVAL) => {}
+            done => return done,
+        }
+    }
+    set_memory_v1_once(dir, bytes)
+}
+
+/// How often another process may come in between.
+const RACES: usize = 100;
+
+/// The second may never be below the first, so the order depends on the direction; hosts without swap accounting have only
+/// the first.
+fn set_memory_v1_once(dir: &Dir, bytes: Option<u64>) -> Result<(), Error> {
     const MEMORY: &str = "memory.limit_in_bytes";
     const WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
-    let now = dir.read_number(MEMORY)?.filter(|bytes| *bytes < UNLIMITED_FROM);
-    if now == bytes {
+    let read = |file| Ok::<_, Error>(dir.read_number(file)?.filter(|bytes| *bytes < UNLIMITED_FROM));
+    let with_swap = match read(WITH_SWAP) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => bytes,
+        with_swap => with_swap?,
+    };
+    let now = read(MEMORY)?;
+    if (now, with_swap) == (bytes, bytes) {
         return Ok(());
     }
     let text = bytes.map_or_else(|| "-1".to_owned(), |bytes| bytes.to_string());

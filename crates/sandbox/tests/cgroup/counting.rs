@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandkeep_sandbox::cgroup::{GroupLimits, Layout};
+use sandkeep_sandbox::cgroup::{GroupLimits, Layout, PARENT, Pool};
 
 use super::machine::*;
 
@@ -23,6 +23,25 @@ fn a_memory_hog_is_killed_counted_and_announced() {
             claimed.group().renew(&mut domain, None).unwrap();
             assert_eq!(domain.oom_kills().unwrap(), 0);
         }
+    });
+}
+
+/// As when two programs start on one host with different settings.
+#[test]
+fn ceilings_that_are_set_at_once_do_not_fail() {
+    each_layout(|_pool| {
+        let layout = Layout::detect();
+        let (tenth, layout) = (memory_of_machine() / 10, &layout);
+        std::thread::scope(|scope| {
+            for share in [7, 6] {
+                scope.spawn(move || {
+                    for round in 0..500 {
+                        Pool::open(layout, PARENT, Some(tenth * share + (round % 2) * (64 << 20))).unwrap();
+                    }
+                });
+            }
+        });
+        Pool::open(layout, PARENT, Some(tenth * 8)).unwrap();
     });
 }
 

@@ -36,7 +36,7 @@ fn skip(why: &str) {
     println!("SKIPPED: cannot run here: {why}");
 }
 
-fn memory_of_machine() -> u64 {
+pub(super) fn memory_of_machine() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap();
     let line = text.lines().find(|line| line.starts_with("MemTotal:")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024

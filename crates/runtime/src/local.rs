@@ -119,7 +119,10 @@ impl Local {
             max_version: VERSION,
         };
         for _ in 0..ATTEMPTS {
-            let met = self.doors.as_ref().map(|doors| doors.meet(owned)).transpose()?.flatten();
+            let met = match &self.doors {
+                Some(doors) => doors.meet(owned).await?,
+                None => None,
+            };
             let Some(Met { socket, pid }) = met else {
                 return Err(Problem::new(ErrorCode::SandboxLost, "the sandbox's supervisor is gone"));
             };

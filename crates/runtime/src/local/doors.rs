@@ -36,6 +36,10 @@ pub(super) struct Met {
     pub(super) pid: u32,
 }
 
+/// For room at a door: five seconds.
+const ATTEMPTS: u32 = 1_000;
+const AGAIN_AFTER: Duration = Duration::from_millis(5);
+
 impl Doors {
     /// The directory of `owner`, made where it is missing.
     ///
@@ -69,13 +73,21 @@ impl Doors {
     /// Connects to the supervisor of `owned`; `None` when nobody listens there.
     ///
     /// # Errors
-    /// `sandbox_failed`: for want of something here. That says nothing of the sandbox.
-    pub(super) fn meet(&self, owned: Owned) -> Result<Option<Met>, Problem> {
+    /// `sandbox_failed`: for want of something here, or too many wait to be let in. That says nothing of the sandbox.
+    pub(super) async fn meet(&self, owned: Owned) -> Result<Option<Met>, Problem> {
         let failed = |error: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::SandboxFailed, format!("cannot connect to a supervisor: {error}"))
         };
-        let Some(socket) = self.connect(&name(owned)).map_err(|errno| failed(&errno))? else {
-            return Ok(None);
+        let mut attempts = 0..ATTEMPTS;
+        let socket = loop {
+            match self.connect(&name(owned)) {
+                Ok(Some(socket)) => break socket,
+                Ok(None) => return Ok(None),
+                // As many wait at the door as may. The supervisor takes them in as fast as it can, and the kernel tells nobody
+                // when there is room.
+                Err(Errno::AGAIN) if attempts.next().is_some() => tokio::time::sleep(AGAIN_AFTER).await,
+                Err(errno) => return Err(failed(&errno)),
+            }
         };
         let peer = sockopt::socket_peercred(&socket).map_err(|errno| failed(&errno))?;
         if peer.uid != rustix::process::geteuid() {
@@ -164,8 +176,8 @@ mod tests {
         (directory, doors)
     }
 
-    #[test]
-    fn only_sockets_with_somebody_behind_them_are_listed() {
+    #[tokio::test]
+    async fn only_sockets_with_somebody_behind_them_are_listed() {
         let (_directory, doors) = doors();
         let owned = |n: u8| Owned { id: SandboxId::new(1, [n; 10]), incarnation: u64::from(n) };
         let at = |name: &str| {
@@ -179,11 +191,31 @@ mod tests {
         fs::write(doors.path.join("else"), "").unwrap();
         assert_eq!(doors.list().unwrap(), [owned(1)]);
         assert_eq!(fs::read_dir(&doors.path).unwrap().count(), 3, "living, coming, and what is not ours");
-        let met = doors.meet(owned(1)).unwrap().unwrap();
+        let met = doors.meet(owned(1)).await.unwrap().unwrap();
         assert_eq!(met.pid, std::process::id());
-        assert!(doors.meet(owned(2)).unwrap().is_none());
+        assert!(doors.meet(owned(2)).await.unwrap().is_none());
         drop((living, coming));
-        assert!(doors.meet(owned(1)).unwrap().is_none());
+        assert!(doors.meet(owned(1)).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_the_door_crowded_waits_for_room() {
+        let (_state, doors) = doors();
+        let owned = Owned { id: SandboxId::new(1, [1; 10]), incarnation: 1 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        let path = format!("/proc/self/fd/{}/{}", doors.directory.as_raw_fd(), name(owned));
+        rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut crowd = Vec::new();
+        while let Ok(Some(socket)) = doors.connect(&name(owned)) {
+            crowd.push(socket);
+        }
+        assert!(!crowd.is_empty());
+        let make_room = async { rustix::net::accept(&listener).unwrap() };
+        // In this order: nobody is let in before the door was found crowded.
+        let (met, _accepted) = tokio::join!(doors.meet(owned), make_room);
+        assert!(met.unwrap().is_some());
     }
 
     #[test]

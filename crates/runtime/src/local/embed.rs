@@ -153,8 +153,26 @@ pub(super) fn as_file(directory: &Path) -> Result<PathBuf, Problem> {
     written.map_err(|error| {
         Problem::new(ErrorCode::StateDirUnusable, format!("{}: cannot be written: {error}", path.display()))
     })?;
+    clear_old(directory);
     Ok(path)
 }
+
+/// Other releases' programs are not there for ever. One that is still in use is written again when it is needed, and stays where
+/// it is shown already.
+fn clear_old(directory: &Path) {
+    let is_old = |entry: &std::fs::DirEntry| {
+        let written = entry.metadata().and_then(|meta| meta.modified());
+        written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > KEPT))
+    };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"agent-") && is_old(&entry) {
+            let _of_no_matter = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// How long a program stays that was written for another release.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 fn program() -> std::io::Result<&'static File> {
     static PROGRAM: OnceLock<File> = OnceLock::new();
@@ -186,6 +204,27 @@ mod tests {
 
     /// A segment that names a program loader (elf(5)).
     const PT_INTERP: u32 = 3;
+
+    #[test]
+    fn programs_of_other_releases_go_after_a_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = |name: &str, hours: u64| {
+            let file = File::create(directory.path().join(name)).unwrap();
+            let age = std::time::Duration::from_secs(hours * 3600);
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        };
+        written("agent-0", 25);
+        written("agent-1-17", 25);
+        written("agent-2", 23);
+        written("else", 25);
+        let own = as_file(directory.path()).unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        left.sort();
+        let mut expected = vec![own, directory.path().join("agent-2"), directory.path().join("else")];
+        expected.sort();
+        assert_eq!(left, expected);
+    }
 
     /// Types of the program's segments, from its 64-bit ELF header.
     fn segments() -> Vec<u32> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::host;
 use crate::images::StoreArgs;
 use crate::out::{self, Stop};
+use crate::remote::show as tables;
 use crate::run::{self, LimitArgs};
 use crate::serve::{self, FileArg};
 use sandkeep_server::Config;
@@ -68,6 +69,9 @@ struct Row {
     what: &'static str,
 }
 
+const COLUMNS: &[tables::Column] =
+    &[("setting", "key"), ("value", "value"), ("source", "source"), ("what it is", "what")];
+
 pub(crate) fn execute(args: &Args) -> Result<u8, Stop> {
     let Action::Show(show) = &args.action;
     // The words were understood once already; only now is it asked where each came from.
@@ -89,10 +93,8 @@ pub(crate) fn execute(args: &Args) -> Result<u8, Stop> {
         out::json(&rows)?;
         return Ok(0);
     }
-    out::line(&format!("{:<30}{:<16}{:<9}{}", "setting", "value", "source", "what it is"))?;
-    for row in rows {
-        out::line(&format!("{:<30}{:<16}{:<9}{}", row.key, row.value, row.source, row.what))?;
-    }
+    let rows: Vec<_> = rows.iter().map(|row| serde_json::json!(row)).collect();
+    out::line(&tables::text(&rows, COLUMNS))?;
     Ok(0)
 }
 

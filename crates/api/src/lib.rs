@@ -7,6 +7,7 @@
 //! Names are in snake case and carry their unit; times are RFC 3339 in UTC. A request refuses fields that it does not know. An
 //! answer has every field, `null` where there is nothing to say; a client ignores those that it does not know.
 
+pub mod audit;
 pub mod events;
 pub mod executions;
 pub mod health;

@@ -9,6 +9,7 @@
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
 mod attack;
+mod audit;
 mod bench;
 mod completions;
 mod config;
@@ -63,6 +64,7 @@ enum Command {
     Events(events::Args),
     Token(token::Args),
     Project(project::Args),
+    Audit(audit::Args),
     Top(top::Args),
     Env(env::Args),
     Doctor(doctor::Args),
@@ -93,6 +95,7 @@ impl Command {
             Command::Events(args) => args.wants_json(),
             Command::Token(args) => args.wants_json(),
             Command::Project(args) => args.wants_json(),
+            Command::Audit(args) => args.wants_json(),
             Command::Top(args) => args.wants_json(),
             Command::Env(args) => args.wants_json(),
             Command::Serve(_) | Command::Explain(_) | Command::Completions(_) => false,
@@ -111,6 +114,7 @@ impl Command {
             Command::Events(args) => events::execute(args).await,
             Command::Token(args) => token::execute(args).await,
             Command::Project(args) => project::execute(args).await,
+            Command::Audit(args) => audit::execute(args).await,
             Command::Top(args) => top::execute(args).await,
             Command::Env(args) => env::execute(&args),
             Command::Attack(args) => attack::execute(&args).await,

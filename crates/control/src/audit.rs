@@ -7,7 +7,8 @@ use sandkeep_core::code::Problem;
 use sandkeep_core::id::{PrincipalId, ProjectId, TokenId};
 use sandkeep_core::identity::{Action, Principal, Resource, authorize};
 use sandkeep_store::Store;
-use sandkeep_store::audit::{self, Entry};
+use sandkeep_store::audit;
+pub use sandkeep_store::audit::Entry;
 use sandkeep_store::executions::Before;
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 //! The routes: one file per resource. A route stands with its description, so that neither is without the other.
 
+mod audit;
 mod docs;
 mod errors;
 mod events;
@@ -16,6 +17,8 @@ use axum::middleware::from_fn_with_state;
 use sandkeep_api::Cursor;
 use sandkeep_control::list::Before;
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::id::ProjectId;
+use sandkeep_core::identity::Principal;
 use sandkeep_core::time::Timestamp;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -59,6 +62,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(projects::routes())
         .merge(tokens::routes())
+        .merge(audit::routes())
 }
 
 /// The routes beside it, which answer also when the API has too much to do.
@@ -78,6 +82,14 @@ fn described(app: Option<&App>) -> (Router<App>, utoipa::openapi::OpenApi) {
 /// A time of the books as answers have it; before 1970 there was none.
 fn time(us: i64) -> Timestamp {
     Timestamp::from_unix_ms(u64::try_from(us / 1000).unwrap_or(0))
+}
+
+/// The project of that id or name, if one is named.
+async fn named(app: &App, principal: &Principal, name: Option<&str>) -> Result<Option<ProjectId>, Problem> {
+    match name {
+        Some(name) => app.projects.of_request(principal, Some(name)).await.map(|project| Some(project.id)),
+        None => Ok(None),
+    }
 }
 
 /// Where a page of a list begins that is ordered by time and id.

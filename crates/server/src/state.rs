@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use sandkeep_control::audit::Audit;
 use sandkeep_control::engine::Parts;
 use sandkeep_control::events::Events;
 use sandkeep_control::executions::Executions;
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) sandboxes: Sandboxes,
     pub(crate) executions: Executions,
     pub(crate) events: Events,
+    pub(crate) audit: Audit,
     /// As whom everybody acts, where nobody is asked for a key.
     pub(crate) without_keys: Option<Arc<Principal>>,
     pub(crate) metrics: Metrics,
@@ -82,6 +84,7 @@ impl App {
             sandboxes: Sandboxes::new(parts),
             executions: Executions::new(parts),
             events: Events::new(store.clone()),
+            audit: Audit::new(store.clone()),
             projects: Projects::new(store, clock, identity.clone()),
             identity,
             without_keys: without_keys.map(Arc::new),

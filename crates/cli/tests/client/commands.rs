@@ -51,6 +51,8 @@ fn projects_and_tokens() {
     let refused = with(&["sandbox", "create", "--project", "find"]);
     assert!(String::from_utf8_lossy(&refused.stderr).starts_with("sandkeep: forbidden: "), "{refused:?}");
     assert_eq!(served.ok(&["token", "revoke", token_id]), "");
+    let log = served.ok(&["audit", "--project", "find"]);
+    assert!(log.contains("token.revoke") && log.contains(token_id), "{log}");
     let refused = with(&list);
     assert_eq!(refused.status.code(), Some(125), "{refused:?}");
     assert!(!String::from_utf8_lossy(&refused.stderr).contains(token), "{refused:?}");
@@ -64,7 +66,7 @@ fn only_env_shows_the_key_and_a_shell_reads_it() {
         format!("export SANDKEEP_URL='{}'\nexport SANDKEEP_API_KEY='{}'\n", served.url, served.key());
     assert_eq!(shown, expected);
     assert_eq!(served.json(&["env"])["SANDKEEP_API_KEY"], served.key());
-    for args in [&["top"][..], &["token", "list"], &["project", "list"], &["events"]] {
+    for args in [&["top"][..], &["token", "list"], &["project", "list"], &["events"], &["audit"]] {
         assert!(!served.ok(args).contains(&served.key()), "{args:?}");
     }
 }

@@ -6,15 +6,14 @@ use axum::http::StatusCode;
 use sandkeep_api::tokens::{CreateToken, CreatedToken, ListTokens, Token};
 use sandkeep_api::{Document, Page, page};
 use sandkeep_control::tokens::{NewToken, Token as Row};
-use sandkeep_core::code::Problem;
-use sandkeep_core::id::{ProjectId, TokenId};
-use sandkeep_core::identity::{Asked, Principal, Scopes};
+use sandkeep_core::id::TokenId;
+use sandkeep_core::identity::{Asked, Scopes};
 use sandkeep_core::time::Timestamp;
 use secrecy::ExposeSecret as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{before, time};
+use super::{before, named, time};
 use crate::extract::{Body, Caller, Id, Query, Repeat};
 use crate::refusal::Answer;
 use crate::state::App;
@@ -93,7 +92,7 @@ async fn list(
     delete,
     path = "/tokens/{id}",
     tag = "tokens",
-    params(("id" = String, Path, pattern = "^tk[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^tk[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 204, description = "It is good for nothing any more."),
@@ -112,14 +111,6 @@ async fn revoke(
             Ok(StatusCode::NO_CONTENT)
         })
         .await
-}
-
-/// The project of that id or name, if one is named.
-async fn named(app: &App, principal: &Principal, name: Option<&str>) -> Result<Option<ProjectId>, Problem> {
-    match name {
-        Some(name) => app.projects.of_request(principal, Some(name)).await.map(|project| Some(project.id)),
-        None => Ok(None),
-    }
 }
 
 fn shown(row: Row) -> Token {

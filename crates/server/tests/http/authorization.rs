@@ -87,6 +87,13 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "get",
+            "/api/v1/audit",
+            "?project=a",
+            Value::Null,
+            &[(WrongScope, 403), (OtherProject, 404), (Viewer, 403), (Admin, 200)],
+        ),
+        case(
+            "get",
             "/api/v1/sandboxes",
             "?project=a",
             Value::Null,

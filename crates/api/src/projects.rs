@@ -6,12 +6,14 @@ use sandkeep_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::schema;
+
 /// A project that is wanted, or another name for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NameProject {
     /// Unique among all projects.
-    #[schema(value_type = String, max_length = 64)]
+    #[schema(value_type = schema::Name)]
     pub name: Name,
 }
 

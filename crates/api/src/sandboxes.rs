@@ -27,9 +27,10 @@ pub struct CreateSandbox {
     /// Whether it ends by itself.
     pub lifetime: Option<Lifetime>,
     /// Unique in the project among sandboxes that have not ended.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub name: Option<String>,
     /// Words of the caller's own, to find it by.
+    #[schema(value_type = BTreeMap<schema::Label, schema::LabelValue>)]
     pub labels: BTreeMap<String, String>,
     /// Variables of every execution in it.
     pub env: BTreeMap<String, String>,
@@ -47,9 +48,10 @@ pub struct CreateSandbox {
 #[serde(default, deny_unknown_fields)]
 pub struct UpdateSandbox {
     /// Another name.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub name: Option<String>,
     /// Labels to set; `null` removes one.
+    #[schema(value_type = BTreeMap<schema::Label, schema::LabelChange>)]
     pub labels: BTreeMap<String, Option<String>>,
 }
 

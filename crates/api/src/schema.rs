@@ -28,6 +28,26 @@ pub enum Duration {
     Text(String),
 }
 
+/// A name: 1 to 64 visible characters, with spaces only between them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(max_length = 64, pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+( +[^\s\x00-\x1f\x7f-\x9f]+)*$")]
+pub struct Name(String);
+
+/// What a label is called.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[schema(min_length = 1, max_length = 256)]
+pub struct Label(String);
+
+/// What a label says.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(max_length = 256)]
+pub struct LabelValue(String);
+
+/// What a label is to say; `null` removes it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(max_length = 256)]
+pub struct LabelChange(Option<String>);
+
 /// Processors: a number like `2` or `0.5`, or a text like `500m`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]

@@ -14,7 +14,7 @@ use crate::schema;
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What its owner calls it.
-    #[schema(value_type = String, max_length = 64)]
+    #[schema(value_type = schema::Name)]
     pub name: Name,
     /// Id or name of the one project that it is good for.
     #[serde(default)]

@@ -131,10 +131,14 @@ impl Resume {
         match self.0.as_deref() {
             None | Some("") => Ok(At::Begin),
             Some(id) if id == end => Ok(At::End),
-            Some(id) => id.parse().map(At::After).map_err(|_| {
-                let (why, expected) = ("is not an id of this stream", "the last id that was seen");
-                Problem::refused(ErrorCode::InvalidQuery, id, why, expected).within("Last-Event-ID")
-            }),
+            Some(id) => {
+                // No sign: that is not how ids are written.
+                let position = Some(id).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+                position.and_then(|id| id.parse().ok()).map(At::After).ok_or_else(|| {
+                    let (why, expected) = ("is not an id of this stream", "the last id that was seen");
+                    Problem::refused(ErrorCode::InvalidQuery, id, why, expected).within("Last-Event-ID")
+                })
+            }
         }
     }
 }
@@ -159,6 +163,7 @@ mod tests {
         assert_eq!(at(Some("")), Ok(At::Begin));
         assert_eq!(at(Some("17")), Ok(At::After(17)));
         assert_eq!(at(Some("end")), Ok(At::End));
+        assert!(at(Some("+17")).is_err());
         for id in ["-1", "x", "1 "] {
             assert_eq!(at(Some(id)).unwrap_err().code, ErrorCode::InvalidQuery, "{id}");
         }

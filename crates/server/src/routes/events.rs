@@ -9,6 +9,7 @@ use sandkeep_api::{Document, page};
 use sandkeep_control::events::{Event as Row, Filter, Follow};
 use sandkeep_core::code::Problem;
 use sandkeep_core::execution::json;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,6 +23,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
+/// What a client that comes back says.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by `Resume`; this describes it")]
+struct Resumed {
+    /// The last position that was seen; instead of `after`.
+    #[param(rename = "Last-Event-ID", value_type = String, required = false, pattern = "^[0-9]{0,18}$")]
+    last_event_id: Option<String>,
+}
+
 /// What happened in a project, in its order: a part of it as JSON; as it happens, as server-sent events, where `Accept` asks
 /// for `text/event-stream`. Whoever gives the last position seen as `after` (or as `Last-Event-ID`) misses nothing.
 #[utoipa::path(
@@ -30,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     tag = "events",
     params(
         ListEvents,
-        ("Last-Event-ID" = Option<String>, Header, description = "The last position that was seen; instead of `after`."),
+        Resumed,
     ),
     security(("bearer" = []), ("key" = [])),
     responses(

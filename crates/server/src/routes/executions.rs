@@ -33,7 +33,7 @@ type Created = (StatusCode, [(HeaderName, String); 1], Json<Execution>);
     path = "/sandboxes/{id}/executions",
     tag = "executions",
     params(
-        ("id" = String, Path, pattern = "^sb[0-9a-v]{26}$"),
+        ("id" = String, Path, pattern = "^sb[0-7][0-9a-v]{25}$"),
         WaitExecution,
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The same key and body run it once."),
     ),
@@ -141,7 +141,7 @@ async fn answered(
     get,
     path = "/sandboxes/{id}/executions",
     tag = "executions",
-    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$"), ListExecutions),
+    params(("id" = String, Path, pattern = "^sb[0-7][0-9a-v]{25}$"), ListExecutions),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Page<Execution>),
@@ -167,7 +167,7 @@ async fn list(
     get,
     path = "/executions/{id}",
     tag = "executions",
-    params(("id" = String, Path, pattern = "^ex[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^ex[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Execution),
@@ -184,7 +184,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<ExecutionId>) ->
     delete,
     path = "/executions/{id}",
     tag = "executions",
-    params(("id" = String, Path, pattern = "^ex[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^ex[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Execution, description = "It had ended already, and stays as it is."),

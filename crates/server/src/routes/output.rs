@@ -13,6 +13,7 @@ use sandkeep_control::output::Piece;
 use sandkeep_core::code::Problem;
 use sandkeep_core::id::ExecutionId;
 use sandkeep_core::output::Gap;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,7 +39,7 @@ const COMPLETE: HeaderName = HeaderName::from_static("sandkeep-output-complete")
     get,
     path = "/executions/{id}/output",
     tag = "executions",
-    params(("id" = String, Path, pattern = "^ex[0-9a-v]{26}$"), ReadOutput),
+    params(("id" = String, Path, pattern = "^ex[0-7][0-9a-v]{25}$"), ReadOutput),
     security(("bearer" = []), ("key" = [])),
     responses(
         (
@@ -92,6 +93,16 @@ async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
     Ok(page)
 }
 
+/// What a client that comes back says.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by `Resume`; this describes it")]
+struct Resumed {
+    /// The last id that was seen; instead of `after`.
+    #[param(rename = "Last-Event-ID", value_type = String, required = false, pattern = "^([0-9]{0,19}|end)$")]
+    last_event_id: Option<String>,
+}
+
 /// The output as it comes, then the end: server-sent events, or messages of a WebSocket where the request is to become one.
 ///
 /// Events are `output` (an `OutputChunk`), `gap` (positions that were not kept) and, last, `end` (an `ExecutionEnd`). Their ids
@@ -102,9 +113,9 @@ async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
     path = "/executions/{id}/stream",
     tag = "executions",
     params(
-        ("id" = String, Path, pattern = "^ex[0-9a-v]{26}$"),
+        ("id" = String, Path, pattern = "^ex[0-7][0-9a-v]{25}$"),
         ReadOutput,
-        ("Last-Event-ID" = Option<String>, Header, description = "The last id that was seen; instead of `after`."),
+        Resumed,
     ),
     security(("bearer" = []), ("key" = [])),
     responses(
@@ -123,8 +134,9 @@ async fn stream(
     resume: Resume,
     upgrade: Upgrade,
 ) -> Answer<Response> {
+    let asked = position(from.after)?;
     let position = match resume.of::<u64>(END)? {
-        stream::At::Begin => position(from.after)?,
+        stream::At::Begin => asked,
         stream::At::After(after) => position(after)?,
         stream::At::End => return Ok(axum::http::StatusCode::NO_CONTENT.into_response()),
     };

@@ -83,7 +83,7 @@ async fn create(
     get,
     path = "/projects/{id}",
     tag = "projects",
-    params(("id" = String, Path, pattern = "^pr[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^pr[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Project),
@@ -99,7 +99,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<ProjectId>) -> A
     patch,
     path = "/projects/{id}",
     tag = "projects",
-    params(("id" = String, Path, pattern = "^pr[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^pr[0-7][0-9a-v]{25}$")),
     request_body = NameProject,
     security(("bearer" = []), ("key" = [])),
     responses(

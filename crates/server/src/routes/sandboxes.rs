@@ -121,7 +121,7 @@ async fn list(
     get,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^sb[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Sandbox),
@@ -138,7 +138,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<SandboxId>) -> A
     patch,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^sb[0-7][0-9a-v]{25}$")),
     request_body = UpdateSandbox,
     security(("bearer" = []), ("key" = [])),
     responses(
@@ -168,7 +168,7 @@ async fn update(
     delete,
     path = "/sandboxes/{id}",
     tag = "sandboxes",
-    params(("id" = String, Path, pattern = "^sb[0-9a-v]{26}$")),
+    params(("id" = String, Path, pattern = "^sb[0-7][0-9a-v]{25}$")),
     security(("bearer" = []), ("key" = [])),
     responses(
         (status = 200, body = Sandbox, description = "It had ended already."),

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::middleware::callers::Callers;
 use crate::ready::Readiness;
 use crate::refusal::{Answer, Refusal};
 
@@ -46,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) stopping: CancellationToken,
     /// Requests of the API that may still come in.
     pub(crate) requests: Arc<Semaphore>,
+    /// What each caller may ask for.
+    pub(crate) callers: Callers,
     /// Open ends of the kind `WebSocket` that there may still be: they are no connections of HTTP any more.
     pub(crate) sockets: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be read.

@@ -50,6 +50,19 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.answer_timeout", "310s", "for the head of an answer"),
     setting("limits.requests", "512", "requests of the API at once"),
     setting("limits.connections", "4096", "connections at once"),
+    // Half of the above: one caller alone leaves room for others.
+    setting("limits.caller_requests", "256", "of one caller, requests at once; 0 for no bound"),
+    setting(
+        "limits.caller_open",
+        "2048",
+        "of one caller, requests with waits and streams at once; 0 for no bound",
+    ),
+    setting(
+        "limits.caller_changes",
+        "1000",
+        "changes that one caller may ask for in a second; 0 for no bound",
+    ),
+    setting("limits.wrong_keys", "100", "wrong keys looked at in a second from one address; 0 for no bound"),
     setting("drain_timeout", "10s", "how long a shutdown waits for what is open"),
     setting("orphan_after", "10m", "how long sandboxes go on while no server is there"),
     setting("end_sandboxes", "false", "a shutdown ends all sandboxes, and leaves none to the next start"),

@@ -1,5 +1,6 @@
 //! What is asked for over HTTP runs in real sandboxes, on SQLite and on PostgreSQL.
 
+mod callers;
 mod client;
 mod ends;
 mod lists;

@@ -3,6 +3,7 @@
 mod callers;
 mod client;
 mod ends;
+mod excerpts;
 mod lists;
 mod refusals;
 mod repeats;

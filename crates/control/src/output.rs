@@ -139,6 +139,11 @@ impl Outputs {
         Self { store, blobs, running: Arc::default() }
     }
 
+    /// Where bytes go that are too large for rows.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
     /// Says that output of `id` will come from position `reach` on (what was stored before it is read from the store):
     /// readers wait for it, and for its end.
     pub fn open(&self, id: ExecutionId, reach: u64) {

@@ -27,6 +27,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// A [`Problem`] with its code; nothing is left behind.
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>>;
 
+    /// Whether sandboxes can be made here now. Next to nothing is done while the last one that was asked for was made; else
+    /// `trial` is made, and ended. To be awaited to its end.
+    ///
+    /// # Errors
+    /// A [`Problem`] with its code: why none can be made. That there are as many as there may be is no reason.
+    fn check<'a>(&'a self, trial: &'a SandboxSpec) -> BoxFuture<'a, Result<(), Problem>>;
+
     /// Whether its sandboxes go on when their handle is dropped, or the process that held it ends. Then they are found
     /// again here, or end by themselves after some time.
     fn outlives(&self) -> bool;

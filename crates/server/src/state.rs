@@ -73,12 +73,14 @@ impl App {
         let (store, clock) = (session.store.clone(), session.clock.clone());
         let identity = Identity::new(store.clone(), clock.clone());
         let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
+        let tasks = TaskTracker::new();
         App(Arc::new(Inner {
-            ready: Readiness::new(&session),
+            ready: Readiness::new(&session, parts, config.data_dir.clone(), tasks.clone()),
             metrics: Metrics::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             stopping: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(config.limits.requests)),
+            callers: Callers::new(config.limits),
             sockets: Arc::new(Semaphore::new(config.limits.connections)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),

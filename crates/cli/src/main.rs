@@ -8,6 +8,7 @@
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
+mod admin;
 mod attack;
 mod bench;
 mod completions;
@@ -65,6 +66,7 @@ enum Command {
     Project(project::Args),
     Top(top::Args),
     Env(env::Args),
+    Admin(admin::Args),
     Doctor(doctor::Args),
     Image(image::Args),
     Config(config::Args),
@@ -95,7 +97,7 @@ impl Command {
             Command::Project(args) => args.wants_json(),
             Command::Top(args) => args.wants_json(),
             Command::Env(args) => args.wants_json(),
-            Command::Serve(_) | Command::Explain(_) | Command::Completions(_) => false,
+            Command::Serve(_) | Command::Admin(_) | Command::Explain(_) | Command::Completions(_) => false,
         }
     }
 
@@ -113,6 +115,7 @@ impl Command {
             Command::Project(args) => project::execute(args).await,
             Command::Top(args) => top::execute(args).await,
             Command::Env(args) => env::execute(&args),
+            Command::Admin(args) => admin::execute(&args).await,
             Command::Attack(args) => attack::execute(&args).await,
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,

@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// Waits a while; false when this server stops.
-    async fn paused(&self) -> bool {
+    pub(super) async fn paused(&self) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(HEARTBEAT) => true,

@@ -118,6 +118,13 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
     /// `file_unreadable`: it is not there, not a plain file, or larger than `max_bytes`.
     fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
 
+    /// Returns when it has ended, asked to or not: nothing runs in it any more, or nothing is left that would hold it. That
+    /// somebody else has taken it over is no end. Cancel-safe.
+    ///
+    /// # Errors
+    /// A [`Problem`]: it cannot be waited for.
+    fn gone(&self) -> BoxFuture<'_, Result<(), Problem>>;
+
     /// Kills everything in it and returns when nothing is left.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }

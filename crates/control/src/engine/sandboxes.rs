@@ -155,7 +155,8 @@ impl Engine {
             next_try_us: None,
         };
         let live = Arc::clone(&held.sandbox);
-        lock(&self.held).insert(sandbox.id, held);
+        lock(&self.held).insert(sandbox.id, held.clone());
+        self.tasks.spawn(self.clone().watch(sandbox.id, held));
         if !self.observe(sandbox, claim, observed, "sandbox.running").await {
             // It is somebody else's, or nobody knows: what was made here goes.
             lock(&self.held).remove(&sandbox.id);

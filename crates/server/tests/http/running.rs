@@ -2,6 +2,7 @@
 
 mod callers;
 mod client;
+mod dying;
 mod ends;
 mod excerpts;
 mod lists;

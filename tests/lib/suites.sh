@@ -120,7 +120,8 @@ dev_case() {
 # README.md word for word: on this host (with the guides), then in a minimal Debian of its own.
 suite_readme() {
     local failed=0
-    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "$ROOT/docs/guides/images.md" "$ROOT/docs/guides/server.md" || failed=1
+    local -a guides=("$ROOT"/docs/guides/{images,server,client}.md)
+    python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "${guides[@]}" || failed=1
     if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
     return "$failed"
 }

@@ -169,7 +169,7 @@ fn inline(language: Language, code: &str) -> CodeSource {
     CodeSource::Inline { name: language.file_name().to_owned(), code: code.as_bytes().to_vec() }
 }
 
-/// An execution, with what was kept of its output.
+/// An execution, with the first and the last of its output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = schema::Execution)]

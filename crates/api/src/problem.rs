@@ -131,6 +131,8 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::LayerToolsMissing => finally(500),
         // A commit takes milliseconds; a database that restarts takes seconds; a sandbox is freed when somebody ends one.
         C::Overloaded | C::AnswerTimeout => later(1),
+        // What may come in a second is there again after one.
+        C::TooManyRequests => Told { status: 429, retry_after_s: Some(1) },
         C::StoreUnavailable => later(2),
         C::TooManySandboxes | C::NoSlot => later(5),
     }

@@ -314,15 +314,18 @@ pub struct Execution {
     /// The limit that ended it.
     #[schema(required)]
     limit: Option<LimitKind>,
-    /// Standard output that was kept, written as `stdout_encoding` says.
+    /// Standard output, written as `stdout_encoding` says: the first and the last of it, 1 MiB together with standard error.
+    /// In a list there is none of it. `/output` has all that was kept.
     stdout: String,
     /// Standard error, likewise.
     stderr: String,
     stdout_encoding: Encoding,
     stderr_encoding: Encoding,
+    /// Bytes of standard output that are not in `stdout`.
     stdout_missing_bytes: u64,
+    /// Bytes of standard error that are not in `stderr`.
     stderr_missing_bytes: u64,
-    /// The one range of the merged log that was not kept.
+    /// The one range of the merged log that is not in this answer.
     #[schema(required)]
     output_gap: Option<Gap>,
     /// What a handler returned: any JSON.

@@ -56,6 +56,12 @@ impl Key {
         Self(object_store::path::Path::from(format!("executions/{id}/output/{from:020}")))
     }
 
+    /// What is written to see whether anything can be.
+    #[must_use]
+    pub fn probe() -> Self {
+        Self(object_store::path::Path::from("probe"))
+    }
+
     fn all_of(id: ExecutionId) -> object_store::path::Path {
         object_store::path::Path::from(format!("executions/{id}/"))
     }

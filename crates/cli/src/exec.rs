@@ -9,10 +9,12 @@ use sandkeep_client::api::executions::CreateExecution;
 use sandkeep_client::{Client, IdempotencyKey};
 use sandkeep_core::base64;
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::defaults;
 use sandkeep_core::duration::Span;
 use sandkeep_core::execution::exit;
 use sandkeep_core::execution::result::Encoding;
 use sandkeep_core::id::ExecutionId;
+use sandkeep_core::limits::{LimitsRequest, Names};
 
 use crate::out::{self, Stop};
 use crate::remote::follow::{self, Follow};
@@ -150,6 +152,8 @@ fn request(args: &Args) -> Result<CreateExecution, Problem> {
     };
     // The server would refuse it too; so nothing has been asked of it.
     wanted.work()?;
+    let limits = LimitsRequest { timeout: args.timeout, ..LimitsRequest::default() };
+    limits.resolve(&defaults::limits(), &Names::OPTIONS)?;
     Ok(wanted)
 }
 

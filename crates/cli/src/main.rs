@@ -8,6 +8,7 @@
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
+mod admin;
 mod attack;
 mod audit;
 mod bench;
@@ -67,6 +68,7 @@ enum Command {
     Audit(audit::Args),
     Top(top::Args),
     Env(env::Args),
+    Admin(admin::Args),
     Doctor(doctor::Args),
     Image(image::Args),
     Config(config::Args),
@@ -98,7 +100,7 @@ impl Command {
             Command::Audit(args) => args.wants_json(),
             Command::Top(args) => args.wants_json(),
             Command::Env(args) => args.wants_json(),
-            Command::Serve(_) | Command::Explain(_) | Command::Completions(_) => false,
+            Command::Serve(_) | Command::Admin(_) | Command::Explain(_) | Command::Completions(_) => false,
         }
     }
 
@@ -117,6 +119,7 @@ impl Command {
             Command::Audit(args) => audit::execute(args).await,
             Command::Top(args) => top::execute(args).await,
             Command::Env(args) => env::execute(&args),
+            Command::Admin(args) => admin::execute(&args).await,
             Command::Attack(args) => attack::execute(&args).await,
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,

@@ -8,6 +8,8 @@ use sandkeep_client::api::share::Share;
 use sandkeep_client::{Client, IdempotencyKey};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::cpu::CpuMillis;
+use sandkeep_core::defaults;
+use sandkeep_core::limits::{LimitsRequest, Names};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
@@ -206,6 +208,9 @@ async fn create(args: Create) -> Result<u8, Stop> {
         disk_bytes: args.disk,
         output_bytes: args.keep_output,
     };
+    // The server would refuse it too, by the names of its own.
+    let names = Names { output: "--keep-output", ..Names::OPTIONS };
+    LimitsRequest::from(limits).resolve(&defaults::limits(), &names)?;
     let wanted = CreateSandbox {
         project: args.project,
         template: args.template,

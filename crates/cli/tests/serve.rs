@@ -190,6 +190,48 @@ fn what_was_killed_starts_again_with_the_same_keys() {
     assert!(second.get("/api/v1/projects", &header).starts_with("HTTP/1.1 200"));
 }
 
+/// `sandkeep admin reset-key`: exit status and what it says.
+fn reset_key(data: &Path) -> (Option<i32>, String) {
+    let binary = std::env::var_os("SANDKEEP_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sandkeep").into());
+    let mut command = Command::new(binary);
+    let output = command.env_clear().args(["admin", "reset-key", "--data-dir"]).arg(data).output().unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(told).unwrap())
+}
+
+#[test]
+fn a_lost_key_is_replaced_while_the_server_is_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let (code, told) = reset_key(&data);
+    assert_eq!((code, data.exists()), (Some(125), false), "{told}");
+    assert!(told.contains("not_found: "), "{told}");
+
+    let mut first = Served::start(&mut command(&data));
+    let file = data.join("admin.key");
+    let headers = || format!("X-API-Key: {}\r\n", std::fs::read_to_string(&file).unwrap().trim());
+    let before = headers();
+    let (code, told) = reset_key(&data);
+    assert_eq!((code, headers()), (Some(125), before.clone()), "{told}");
+    assert!(told.contains("data_dir_in_use: ") && told.contains("when the server is stopped"), "{told}");
+    assert!(first.get("/api/v1/projects", &before).starts_with("HTTP/1.1 200"), "nothing has changed");
+    first.signal(Signal::TERM);
+    first.end();
+
+    let (code, told) = reset_key(&data);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&file.display().to_string()), "{told}");
+    assert!(!told.contains(&headers()[11..30]), "the key itself is not shown");
+    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
+    assert_eq!(mode & 0o7777, 0o600);
+    let second = Served::start(&mut command(&data));
+    assert!(
+        second.get("/api/v1/projects", &before).starts_with("HTTP/1.1 401"),
+        "the earlier one is revoked"
+    );
+    assert!(second.get("/api/v1/projects", &headers()).starts_with("HTTP/1.1 200"));
+}
+
 /// Arguments, environment, what is said.
 type Refusal<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 

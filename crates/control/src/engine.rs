@@ -11,6 +11,7 @@ mod executions;
 mod find;
 mod follow;
 mod sandboxes;
+mod watch;
 
 pub(crate) use sandboxes::Failure;
 

@@ -161,17 +161,19 @@ impl Executions {
         self.made(principal, id, found).await
     }
 
-    /// The execution of an id, with what is stored of its output.
+    /// The execution of an id, with the first and the last of what is stored of its output.
     ///
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
     pub async fn get(&self, principal: &Principal, id: ExecutionId) -> Result<ExecutionResult, Problem> {
         let found = self.find(principal, id, Action::ExecutionRead).await?;
         let mut result = told(found)?;
-        let kept = self.outputs.kept(id).await.map_err(|error| unreadable(&error))?;
-        result.set_stdout(&kept.stdout);
-        result.set_stderr(&kept.stderr);
-        result.output_gap = kept.gap;
+        // Of one that has ended its row says how much it wrote: all of that is missing there.
+        let written = [result.stdout_missing_bytes, result.stderr_missing_bytes];
+        let excerpt = self.outputs.excerpt(id, written).await.map_err(|error| unreadable(&error))?;
+        result.set_stdout(&excerpt.stdout);
+        result.set_stderr(&excerpt.stderr);
+        result.output_gap = excerpt.gap;
         Ok(result)
     }
 

@@ -67,6 +67,12 @@ impl Identity {
         Ok(principal)
     }
 
+    /// Whether `text` was found to be a token not long ago, and nothing changed about tokens since. It may have ended in between.
+    #[must_use]
+    pub fn stood_lately(&self, text: &str) -> bool {
+        lock(&self.known).has(&hash_of(text))
+    }
+
     async fn look_up(&self, hash: TokenHash) -> Result<Arc<Principal>, Problem> {
         // From before the look-up, so that it is not kept longer than said where that takes its time.
         let (since, begun) = (lock(&self.known).changes(), self.clock.monotonic());

@@ -19,6 +19,7 @@ mod key_file;
 pub mod list;
 pub mod master_key;
 pub mod output;
+pub mod probe;
 pub mod projects;
 pub mod request;
 pub mod retention;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sandkeep_blob::{Blobs, Key};
 use sandkeep_core::id::ExecutionId;
-use sandkeep_core::output::{Gap, Kept, Stream};
+use sandkeep_core::output::{Gap, Kept, Stream, head_of};
 use sandkeep_store::output::{self as index, Chunk, Place};
 use sandkeep_store::{Durability, Store};
 
@@ -66,32 +66,36 @@ impl Part {
     }
 }
 
-/// The stored output of an execution, stream by stream.
+/// What an answer holds of an execution's output, stream by stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeptOutput {
+pub struct Excerpt {
     /// Standard output.
     pub stdout: Kept,
     /// Standard error.
     pub stderr: Kept,
-    /// The range of positions that was not kept.
+    /// The range of positions that it does not hold.
     pub gap: Option<Gap>,
 }
 
-impl KeptOutput {
-    fn add(&mut self, part: Part) {
-        match part {
-            Part::Gap { from, to } => self.gap = Some(Gap { from, to }),
-            Part::Segments { segments, .. } => {
-                for Segment { stream, bytes } in segments {
-                    let kept = match stream {
-                        Stream::Stdout => &mut self.stdout,
-                        Stream::Stderr => &mut self.stderr,
-                    };
-                    let side = if self.gap.is_some() { &mut kept.tail } else { &mut kept.head };
-                    side.extend(bytes);
-                }
-            }
+impl Excerpt {
+    fn of(&mut self, stream: Stream) -> &mut Kept {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
         }
+    }
+
+    fn add(&mut self, stream: Stream, bytes: &[u8]) {
+        let after_gap = self.gap.is_some();
+        let kept = self.of(stream);
+        (if after_gap { &mut kept.tail } else { &mut kept.head }).extend(bytes);
+    }
+
+    /// Nothing between the head and `to` is held.
+    fn skip(&mut self, from: u64, to: u64) {
+        self.gap = Some(Gap { from: self.gap.map_or(from, |gap| gap.from), to });
+        self.stdout.tail.clear();
+        self.stderr.tail.clear();
     }
 }
 
@@ -133,6 +137,11 @@ impl Outputs {
     #[must_use]
     pub fn new(store: Store, blobs: Blobs) -> Self {
         Self { store, blobs, running: Arc::default() }
+    }
+
+    /// Where bytes go that are too large for rows.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 
     /// Says that output of `id` will come from position `reach` on (what was stored before it is read from the store):
@@ -186,20 +195,62 @@ impl Outputs {
         Ok(index::reach(&mut self.store.reader().await?, id).await?)
     }
 
-    /// What is stored so far of each stream, and the range that was not kept.
+    /// The first and the last of what is stored, [`EXCERPT_MOST`] bytes together, and how much of each stream is missing between
+    /// them. `written` is how much was written to each, where that is known: else what lies between is read, and counted.
     ///
     /// # Errors
     /// What is stored could not be read.
-    pub async fn kept(&self, id: ExecutionId) -> Result<KeptOutput> {
-        let (mut kept, mut position) = (KeptOutput::default(), 0);
-        loop {
-            let parts = self.stored(id, position).await?;
-            let Some(last) = parts.last() else { return Ok(kept) };
-            position = last.to();
-            for part in parts {
-                kept.add(part);
+    pub async fn excerpt(&self, id: ExecutionId, written: [u64; 2]) -> Result<Excerpt> {
+        let reach = self.reach(id).await?;
+        let mut excerpt = self.ends(id, reach).await?;
+        let Some(gap) = excerpt.gap else { return Ok(excerpt) };
+        let between = if written.iter().sum::<u64>() == reach {
+            let held = [&excerpt.stdout, &excerpt.stderr].map(|kept| kept.head.len() + kept.tail.len());
+            [written[0].saturating_sub(held[0] as u64), written[1].saturating_sub(held[1] as u64)]
+        } else {
+            self.count(id, gap).await?
+        };
+        [excerpt.stdout.missing_bytes, excerpt.stderr.missing_bytes] = between;
+        Ok(excerpt)
+    }
+
+    /// Head and tail of what is stored before `reach`.
+    async fn ends(&self, id: ExecutionId, reach: u64) -> Result<Excerpt> {
+        let head_to = head_of(EXCERPT_MOST);
+        let tail_from = if reach > EXCERPT_MOST { reach - (EXCERPT_MOST - head_to) } else { 0 };
+        let (mut excerpt, mut tail) = (Excerpt::default(), self.stored_tail(id, 0));
+        while tail.position() < reach
+            && let Some(piece) = tail.next().await?
+        {
+            let jump = match piece {
+                Piece::Gap { from, to } => Some((from, to.max(tail_from))),
+                Piece::Bytes { position, stream, bytes } => {
+                    let is_head = excerpt.gap.is_none() && tail_from > 0;
+                    let room = if is_head { head_to.saturating_sub(position) } else { u64::MAX };
+                    let cut = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+                    excerpt.add(stream, &bytes[..cut]);
+                    (is_head && position + bytes.len() as u64 >= head_to).then_some((head_to, tail_from))
+                }
+            };
+            if let Some((from, to)) = jump {
+                excerpt.skip(from, to);
+                tail = self.stored_tail(id, to);
             }
         }
+        Ok(excerpt)
+    }
+
+    /// How much of each stream is stored there.
+    async fn count(&self, id: ExecutionId, gap: Gap) -> Result<[u64; 2]> {
+        let (mut counts, mut tail) = ([0; 2], self.stored_tail(id, gap.from));
+        while tail.position() < gap.to
+            && let Some(piece) = tail.next().await?
+        {
+            if let Piece::Bytes { position, stream, bytes } = piece {
+                counts[stream as usize - 1] += (bytes.len() as u64).min(gap.to - position);
+            }
+        }
+        Ok(counts)
     }
 
     /// Removes the bytes that lie outside of the index. What is left is to go with the execution.
@@ -235,9 +286,14 @@ impl Outputs {
         let mut reader = self.store.reader().await?;
         let chunks = index::from(&mut reader, id, position, CHUNKS_AT_ONCE).await?;
         drop(reader);
-        let mut parts = Vec::with_capacity(chunks.len());
+        let (mut parts, mut bytes) = (Vec::new(), 0);
         for chunk in chunks {
+            let is_gap = chunk.place == Place::Gap;
+            bytes += if is_gap { 0 } else { chunk.to - chunk.from };
             parts.push(self.fetch(id, chunk).await?);
+            if bytes >= BYTES_AT_ONCE {
+                break;
+            }
         }
         Ok(parts)
     }
@@ -261,6 +317,10 @@ impl Outputs {
 
 /// Pieces that are read from the store together.
 const CHUNKS_AT_ONCE: u32 = 16;
+/// Bytes after which no other piece is read with them: what one reader holds in memory.
+const BYTES_AT_ONCE: u64 = 256 * 1024;
+/// Bytes of output in an answer; there are as many answers in memory as requests.
+pub const EXCERPT_MOST: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
-use sandkeep_core::limits::{LimitKind, Limits, LimitsRequest};
+use sandkeep_core::limits::{LimitKind, Limits, LimitsRequest, Names};
 use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::driver::{ExecutionSpec, Stdin, User};
@@ -102,7 +102,7 @@ impl NewExecution {
     /// As [`ExecutionRequest::check`].
     pub fn within(self, limits: &Limits) -> Result<ExecutionRequest, Problem> {
         let asked = LimitsRequest { timeout: self.timeout, ..LimitsRequest::default() };
-        let (limits, _) = asked.resolve(limits)?;
+        let (limits, _) = asked.resolve(limits, &Names::FIELDS)?;
         let request = ExecutionRequest {
             artifacts: self.work.kind().collects_artifacts(),
             work: self.work.into(),
@@ -260,7 +260,7 @@ impl ExecutionRequest {
     /// As [`Work::check`] and [`Limits::check`]; `env_invalid`.
     pub fn check(&self) -> Result<(), Problem> {
         self.work.work().check()?;
-        self.limits.check()?;
+        self.limits.check(&Names::FIELDS)?;
         check_env(&self.env)?;
         match self.cwd.as_deref() {
             Some(cwd) if !cwd.starts_with('/') || cwd.contains('\0') => Err(Problem::refused(
@@ -268,7 +268,8 @@ impl ExecutionRequest {
                 cwd,
                 "is not a working directory",
                 "an absolute path",
-            )),
+            )
+            .within("cwd")),
             Some(_) | None => Ok(()),
         }
     }
@@ -327,7 +328,8 @@ pub(crate) fn check_env(env: &BTreeMap<String, String>) -> Result<(), Problem> {
                 name,
                 "is not an environment variable",
                 expected,
-            ));
+            )
+            .within("env"));
         }
     }
     Ok(())

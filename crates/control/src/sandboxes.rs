@@ -8,7 +8,7 @@ use sandkeep_core::defaults;
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::id::{ProjectId, SandboxId};
 use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
-use sandkeep_core::limits::LimitsRequest;
+use sandkeep_core::limits::{LimitsRequest, Names};
 use sandkeep_core::sandbox::{Doing, Failure, Profile, Reason, SandboxState};
 use sandkeep_store::executions::Before;
 use sandkeep_store::idempotency::Earlier;
@@ -178,7 +178,7 @@ impl NewSandbox {
             )
             .within("template"));
         }
-        let (limits, asked) = self.limits.resolve(&defaults::limits())?;
+        let (limits, asked) = self.limits.resolve(&defaults::limits(), &Names::FIELDS)?;
         check_env(&self.env)?;
         check_labels(&self.labels)?;
         if let Some(name) = &self.name {

@@ -19,6 +19,30 @@ pub enum Books {
     Postgres(String),
 }
 
+impl Books {
+    /// Opens them, made anew or migrated as needed.
+    ///
+    /// # Errors
+    /// `config_invalid`, `data_dir_in_use`, `data_dir_unusable`, `schema_newer`, `store_unavailable`.
+    pub async fn open(&self, clock: &Clock) -> Result<Store, Problem> {
+        let place = match self {
+            Books::Directory(directory) => Place::Directory(directory.clone()),
+            Books::Postgres(url) => Place::postgres(url).map_err(|_| url_invalid())?,
+        };
+        let options = Options { place, readers: open::DEFAULT_READERS };
+        Store::open(&options, clock.now_us()).await.map_err(|error| told(&error))
+    }
+
+    /// Whether they are known not to be there yet: to be asked before [`open`](Self::open) makes them.
+    #[must_use]
+    pub fn are_missing(&self) -> bool {
+        match self {
+            Books::Directory(directory) => !Place::file(directory).exists(),
+            Books::Postgres(_) => false,
+        }
+    }
+}
+
 /// A server that has entered itself.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -36,14 +60,9 @@ impl Session {
     /// # Errors
     /// `data_dir_in_use`, `data_dir_unusable`, `schema_newer`, `store_unavailable`.
     pub async fn open(books: &Books, clock: Clock, version: &str) -> Result<Self, Problem> {
-        let place = match books {
-            Books::Directory(directory) => Place::Directory(directory.clone()),
-            Books::Postgres(url) => Place::postgres(url).map_err(|_| url_invalid())?,
-        };
+        let store = books.open(&clock).await?;
         // The lock on a data directory proves that there is no other server; a database shared by many proves nothing.
         let alone = matches!(books, Books::Directory(_));
-        let options = Options { place, readers: open::DEFAULT_READERS };
-        let store = Store::open(&options, clock.now_us()).await.map_err(|error| told(&error))?;
         let session = Session { id: fresh(&clock), store, clock };
         session.enter(version, alone).await?;
         Ok(session)

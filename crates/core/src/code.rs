@@ -111,6 +111,7 @@ codes! {
     TokenExpired = "token_expired",
     Forbidden = "forbidden",
     IdempotencyKeyReused = "idempotency_key_reused",
+    TooManyRequests = "too_many_requests",
     // What a client finds.
     ServerUnreachable = "server_unreachable",
     // Keys that the server needs.

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn are_in_range_and_add_up() {
-        assert_eq!(limits().check(), Ok(()));
+        assert_eq!(limits().check(&crate::limits::Names::OPTIONS), Ok(()));
         assert_eq!(OUTPUT.bytes(), OUTPUT_HEAD.bytes() + OUTPUT_TAIL.bytes());
         assert_eq!(INODES, DISK.bytes() / (16 * 1024));
     }

@@ -170,12 +170,55 @@ impl Explicit {
     }
 }
 
+/// What a caller calls the limits: a refusal names what they wrote.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "each is the name of the limit of this name")]
+pub struct Names {
+    pub memory: &'static str,
+    pub cpu: &'static str,
+    pub processes: &'static str,
+    pub disk: &'static str,
+    pub inodes: &'static str,
+    pub timeout: &'static str,
+    pub output: &'static str,
+    pub output_kill: &'static str,
+    pub open_files: &'static str,
+}
+
+impl Names {
+    /// On the command line. What has no option there has the name that tables list it by.
+    pub const OPTIONS: Names = Names {
+        memory: "--memory",
+        cpu: "--cpu",
+        processes: "--pids",
+        disk: "--disk",
+        inodes: "inodes",
+        timeout: "--timeout",
+        output: "--output",
+        output_kill: "--output-kill",
+        open_files: "open_files",
+    };
+
+    /// In a request to a server.
+    pub const FIELDS: Names = Names {
+        memory: "limits.memory_bytes",
+        cpu: "limits.cpu",
+        processes: "limits.pids",
+        disk: "limits.disk_bytes",
+        inodes: "limits.inodes",
+        timeout: "timeout_ms",
+        output: "limits.output_bytes",
+        output_kill: "limits.output_kill_bytes",
+        open_files: "limits.open_files",
+    };
+}
+
 impl LimitsRequest {
     /// Fills what is absent from `defaults` and checks every value.
     ///
     /// # Errors
-    /// `limit_out_of_range`, naming the limit, the value and the range.
-    pub fn resolve(&self, defaults: &Limits) -> Result<(Limits, Explicit), Problem> {
+    /// `limit_out_of_range`, naming the limit as in `names`, the value and the range.
+    pub fn resolve(&self, defaults: &Limits, names: &Names) -> Result<(Limits, Explicit), Problem> {
         let inodes = match (self.inodes, self.disk) {
             (Some(inodes), _) => inodes,
             (None, Some(disk)) => defaults.inodes.max(disk.bytes() / DISK_BYTES_PER_INODE).min(*INODES.end()),
@@ -192,7 +235,7 @@ impl LimitsRequest {
             output_kill: self.output_kill.or(defaults.output_kill),
             open_files: self.open_files.unwrap_or(defaults.open_files),
         };
-        limits.check()?;
+        limits.check(names)?;
         Ok((limits, self.explicit()))
     }
 
@@ -213,18 +256,18 @@ impl Limits {
     /// Checks every value against its range.
     ///
     /// # Errors
-    /// `limit_out_of_range` for the first that is outside.
-    pub fn check(&self) -> Result<(), Problem> {
-        within("memory", self.memory, &MEMORY)?;
-        within("processes", self.processes, &PROCESSES)?;
-        within("disk", self.disk, &DISK)?;
-        within("inodes", self.inodes, &INODES)?;
-        within("timeout", self.timeout, &TIMEOUT)?;
-        within("output", self.output, &OUTPUT)?;
+    /// `limit_out_of_range` for the first that is outside, named as in `names`.
+    pub fn check(&self, names: &Names) -> Result<(), Problem> {
+        within(names.memory, self.memory, &MEMORY)?;
+        within(names.processes, self.processes, &PROCESSES)?;
+        within(names.disk, self.disk, &DISK)?;
+        within(names.inodes, self.inodes, &INODES)?;
+        within(names.timeout, self.timeout, &TIMEOUT)?;
+        within(names.output, self.output, &OUTPUT)?;
         if let Some(output_kill) = self.output_kill {
-            within("output_kill", output_kill, &OUTPUT_KILL)?;
+            within(names.output_kill, output_kill, &OUTPUT_KILL)?;
         }
-        within("open_files", self.open_files, &OPEN_FILES)
+        within(names.open_files, self.open_files, &OPEN_FILES)
     }
 }
 
@@ -243,7 +286,7 @@ mod tests {
     use crate::defaults;
 
     fn resolve(request: LimitsRequest) -> Result<(Limits, Explicit), Problem> {
-        request.resolve(&defaults::limits())
+        request.resolve(&defaults::limits(), &Names::OPTIONS)
     }
 
     #[test]
@@ -288,15 +331,15 @@ mod tests {
     fn refuses_what_is_out_of_range() {
         let none = LimitsRequest::default();
         let cases = [
-            ("memory", LimitsRequest { memory: Some(ByteSize::from_kib(1)), ..none }),
-            ("memory", LimitsRequest { memory: Some(ByteSize::from_gib(99_999)), ..none }),
-            ("processes", LimitsRequest { processes: Some(0), ..none }),
-            ("disk", LimitsRequest { disk: Some(ByteSize::from_bytes(0)), ..none }),
+            ("--memory", LimitsRequest { memory: Some(ByteSize::from_kib(1)), ..none }),
+            ("--memory", LimitsRequest { memory: Some(ByteSize::from_gib(99_999)), ..none }),
+            ("--pids", LimitsRequest { processes: Some(0), ..none }),
+            ("--disk", LimitsRequest { disk: Some(ByteSize::from_bytes(0)), ..none }),
             ("inodes", LimitsRequest { inodes: Some(0), ..none }),
-            ("timeout", LimitsRequest { timeout: Some(Span::from_millis(0)), ..none }),
-            ("timeout", LimitsRequest { timeout: Some(Span::from_secs(366 * 86_400)), ..none }),
-            ("output", LimitsRequest { output: Some(ByteSize::from_bytes(0)), ..none }),
-            ("output_kill", LimitsRequest { output_kill: Some(ByteSize::from_bytes(0)), ..none }),
+            ("--timeout", LimitsRequest { timeout: Some(Span::from_millis(0)), ..none }),
+            ("--timeout", LimitsRequest { timeout: Some(Span::from_secs(366 * 86_400)), ..none }),
+            ("--output", LimitsRequest { output: Some(ByteSize::from_bytes(0)), ..none }),
+            ("--output-kill", LimitsRequest { output_kill: Some(ByteSize::from_bytes(0)), ..none }),
             ("open_files", LimitsRequest { open_files: Some(3), ..none }),
         ];
         for (name, request) in cases {
@@ -305,8 +348,11 @@ mod tests {
             assert!(problem.message.starts_with(&format!("{name}: ")), "{problem}");
         }
         let problem = resolve(LimitsRequest { memory: Some(ByteSize::from_kib(1)), ..none }).unwrap_err();
-        let text = "limit_out_of_range: memory: `1 KiB` is out of range; write 4 MiB to 16 TiB";
+        let text = "limit_out_of_range: --memory: `1 KiB` is out of range; write 4 MiB to 16 TiB";
         assert_eq!(problem.to_string(), text);
+        let request = LimitsRequest { processes: Some(0), ..none };
+        let problem = request.resolve(&defaults::limits(), &Names::FIELDS).unwrap_err();
+        assert!(problem.message.starts_with("limits.pids: `0` "), "{problem}");
     }
 
     #[test]

@@ -27,6 +27,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// A [`Problem`] with its code; nothing is left behind.
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>>;
 
+    /// Whether sandboxes can be made here now. Next to nothing is done while the last one that was asked for was made; else
+    /// `trial` is made, and ended. To be awaited to its end.
+    ///
+    /// # Errors
+    /// A [`Problem`] with its code: why none can be made. That there are as many as there may be is no reason.
+    fn check<'a>(&'a self, trial: &'a SandboxSpec) -> BoxFuture<'a, Result<(), Problem>>;
+
     /// Whether its sandboxes go on when their handle is dropped, or the process that held it ends. Then they are found
     /// again here, or end by themselves after some time.
     fn outlives(&self) -> bool;
@@ -110,6 +117,13 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
     /// # Errors
     /// `file_unreadable`: it is not there, not a plain file, or larger than `max_bytes`.
     fn read_file<'a>(&'a self, path: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
+
+    /// Returns when it has ended, asked to or not: nothing runs in it any more, or nothing is left that would hold it. That
+    /// somebody else has taken it over is no end. Cancel-safe.
+    ///
+    /// # Errors
+    /// A [`Problem`]: it cannot be waited for.
+    fn gone(&self) -> BoxFuture<'_, Result<(), Problem>>;
 
     /// Kills everything in it and returns when nothing is left.
     fn stop(&self) -> BoxFuture<'_, ()>;

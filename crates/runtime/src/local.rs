@@ -14,7 +14,7 @@ pub mod root;
 mod state;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
@@ -51,6 +51,8 @@ pub struct Local {
     config: Config,
     /// Where the next sandbox begins to look for a slot, so that many of one process do not search long.
     next_slot: AtomicU32,
+    /// Whether the last sandbox could be made, as far as that was this host's doing. Not before the first.
+    works: AtomicBool,
     /// Where sandboxes that outlive us are found again; `None` where they end with their handles.
     doors: Option<Doors>,
 }
@@ -59,7 +61,7 @@ impl Local {
     /// A driver that uses this host as `config` says. Its sandboxes end with their handles.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, next_slot: AtomicU32::new(0), doors: None }
+        Self { config, next_slot: AtomicU32::new(0), works: AtomicBool::new(false), doors: None }
     }
 
     /// The same driver, with sandboxes that go on without it and are found again by whoever has the same state directory and
@@ -108,6 +110,28 @@ impl Local {
             }
             None => Err(Problem::new(ErrorCode::ProtocolError, "the supervisor gave no answer to a boot")),
         }
+    }
+
+    /// Remembers what `made` says of this host.
+    fn learn(&self, made: &Result<handle::Handle, Problem>) {
+        match made {
+            Ok(_) => self.works.store(true, Ordering::Relaxed),
+            Err(problem) if is_of_host(problem.code) => self.works.store(false, Ordering::Relaxed),
+            Err(_) => {}
+        }
+    }
+
+    async fn can_make(&self, trial: &SandboxSpec) -> Result<(), Problem> {
+        StateDirectory::open(self.config.state.path())?;
+        if self.works.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.create(trial).await {
+            Ok(sandbox) => sandbox.stop().await,
+            Err(problem) if is_full(problem.code) => {}
+            Err(problem) => return Err(problem),
+        }
+        Ok(())
     }
 
     /// Finds the supervisor of a sandbox and attaches to it.
@@ -161,6 +185,16 @@ impl Local {
     fn remember_slot(&self, slot: u32) {
         self.next_slot.store(slot.saturating_sub(WARM_SLOTS) + 1, Ordering::Relaxed);
     }
+}
+
+/// Whether a sandbox that could not be made tells that others cannot be either: the rest is what was asked for.
+fn is_of_host(code: ErrorCode) -> bool {
+    use ErrorCode as C;
+    matches!(code, C::IsolationUnavailable | C::StateDirUnusable | C::SandboxFailed | C::ProtocolError)
+}
+
+fn is_full(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::TooManySandboxes | ErrorCode::NoSlot)
 }
 
 /// Whether a layer can be in `directory` at all.
@@ -222,7 +256,15 @@ impl Driver for Local {
     }
 
     fn create<'a>(&'a self, spec: &'a SandboxSpec) -> BoxFuture<'a, Result<Box<dyn Sandbox>, Problem>> {
-        Box::pin(async move { Ok(Box::new(self.make(spec).await?) as Box<dyn Sandbox>) })
+        Box::pin(async move {
+            let made = self.make(spec).await;
+            self.learn(&made);
+            Ok(Box::new(made?) as Box<dyn Sandbox>)
+        })
+    }
+
+    fn check<'a>(&'a self, trial: &'a SandboxSpec) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(self.can_make(trial))
     }
 
     fn outlives(&self) -> bool {

@@ -7,7 +7,7 @@ use sandkeep_core::time::Timestamp;
 use crate::driver::Ended;
 
 /// Fills `result` with what `ended` tells, and says which end that is. Its state goes into the result by
-/// [`ExecutionResult::set_end`], its output is for the caller.
+/// [`ExecutionResult::set_end`], its output by [`ExecutionResult::set_stdout`] and its like: until then all of it is missing.
 pub fn tell(result: &mut ExecutionResult, work: &Work, ended: Ended) -> End {
     let mut end = conclude(&ended.facts);
     if work.kind() == Kind::Handler {
@@ -17,6 +17,7 @@ pub fn tell(result: &mut ExecutionResult, work: &Work, ended: Ended) -> End {
     if let Some(why) = &ended.not_runnable {
         result.error = Some(info(&why.problem(program(work))));
     }
+    (result.stdout_missing_bytes, result.stderr_missing_bytes) = (ended.stdout_bytes, ended.stderr_bytes);
     result.metrics = ended.metrics;
     result.artifacts = ended.artifacts;
     result.artifacts_truncated = ended.artifacts_truncated;

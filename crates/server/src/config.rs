@@ -92,6 +92,14 @@ pub struct Limits {
     pub requests: usize,
     /// Connections.
     pub connections: usize,
+    /// Of one caller, requests that are being worked on; 0 for no bound.
+    pub caller_requests: usize,
+    /// Of one caller, requests that are not over: waits and streams too; 0 for no bound.
+    pub caller_open: usize,
+    /// Changes that one caller may ask for in a second; 0 for no bound.
+    pub caller_changes: usize,
+    /// Wrong keys from one address that are looked at in a second; 0 for no bound.
+    pub wrong_keys: usize,
 }
 
 /// How lines of the log are written.
@@ -262,6 +270,11 @@ impl Reader<'_> {
         self.one(key, |text| text.parse().ok().filter(within).ok_or_else(|| refused(text)))
     }
 
+    /// A bound that may be lifted.
+    fn bound(&self, key: &str) -> Result<usize, Problem> {
+        if self.text(key) == "0" { Ok(0) } else { self.count(key) }
+    }
+
     fn tls(&self) -> Result<Option<Tls>, Problem> {
         let files = [self.text("tls.cert_file"), self.text("tls.key_file")];
         match files {
@@ -290,6 +303,10 @@ impl Reader<'_> {
             answer_timeout: self.duration("limits.answer_timeout")?,
             requests: self.count("limits.requests")?,
             connections: self.count("limits.connections")?,
+            caller_requests: self.bound("limits.caller_requests")?,
+            caller_open: self.bound("limits.caller_open")?,
+            caller_changes: self.bound("limits.caller_changes")?,
+            wrong_keys: self.bound("limits.wrong_keys")?,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! Whoever leaves cancels nothing: what changes something runs in a task of its own ([`state::App::complete`]), of which
 //! the shutdown knows.
 
+mod admin;
 pub mod config;
 mod extract;
 mod listener;
@@ -21,6 +22,7 @@ mod state;
 mod stream;
 pub mod telemetry;
 
+pub use admin::reset_admin_key;
 pub use config::Config;
 pub use serve::{Drained, Server, openapi_json};
 

@@ -1,8 +1,10 @@
 //! What every request goes through, from the outside in: [`shape`] (id, log line, error documents), CORS, [`origin`] when
-//! there are no keys, the panic catcher, and for the API [`bound`].
+//! there are no keys, the panic catcher, and for the API [`bound`]. What one caller may ask for ([`callers`]) is looked at when the
+//! caller is known.
 
 pub(crate) mod bound;
-mod client;
+pub(crate) mod callers;
+pub(crate) mod client;
 pub(crate) mod origin;
 mod request_id;
 pub(crate) mod shape;

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use sandkeep_api::health::{Component, LastError, Ready, Status};
+use sandkeep_control::engine::Parts;
+use sandkeep_control::probe;
 use sandkeep_control::session::Session;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::time::Timestamp;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::{self, Metrics};
 
@@ -18,13 +23,36 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
 /// A component and how it is asked.
 struct Probe {
     name: &'static str,
+    /// What it is told to be when it does not answer.
+    silent: ErrorCode,
     ask: Box<dyn Fn() -> Outcome + Send + Sync>,
+    /// One that has not answered yet is not asked again.
+    asked: Mutex<Option<JoinHandle<Result<(), Problem>>>>,
+}
+
+impl Probe {
+    fn new(name: &'static str, silent: ErrorCode, ask: impl Fn() -> Outcome + Send + Sync + 'static) -> Self {
+        Self { name, silent, ask: Box::new(ask), asked: Mutex::new(None) }
+    }
+
+    /// Asks, or goes on waiting, as long as [`PATIENCE`]. Cancel-safe.
+    async fn answer(&self, tasks: &TaskTracker) -> Result<(), Problem> {
+        let mut asked = self.asked.lock().await;
+        let answer = asked.get_or_insert_with(|| tasks.spawn((self.ask)()));
+        let Ok(answered) = tokio::time::timeout(PATIENCE, answer).await else {
+            let message = format!("no answer within {} s", PATIENCE.as_secs());
+            return Err(Problem::new(self.silent, message));
+        };
+        *asked = None;
+        answered.unwrap_or_else(|_panicked| Err(Problem::new(ErrorCode::Internal, "the probe failed")))
+    }
 }
 
 /// All probes, and what they last said.
 pub(crate) struct Readiness {
     probes: Vec<Probe>,
     session: Session,
+    tasks: TaskTracker,
     last: Mutex<Option<Last>>,
 }
 
@@ -39,16 +67,26 @@ const KEEP: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Readiness {
-    pub(crate) fn new(session: &Session) -> Self {
-        let probe = |name, ask: fn(Session) -> Outcome| {
+    /// Probes that run among `tasks`.
+    pub(crate) fn new(session: &Session, parts: &Parts, data_dir: PathBuf, tasks: TaskTracker) -> Self {
+        let of_store = |name, ask: fn(Session) -> Outcome| {
             let session = session.clone();
-            Probe { name, ask: Box::new(move || ask(session.clone())) }
+            Probe::new(name, ErrorCode::StoreUnavailable, move || ask(session.clone()))
         };
+        let (making, keeping) = (parts.clone(), parts.clone());
         let probes = vec![
-            probe("store_read", |session| Box::pin(async move { session.probe_read().await })),
-            probe("store_write", |session| Box::pin(async move { session.probe_write().await })),
+            of_store("store_read", |session| Box::pin(async move { session.probe_read().await })),
+            of_store("store_write", |session| Box::pin(async move { session.probe_write().await })),
+            Probe::new("output", ErrorCode::DataDirUnusable, move || {
+                let (parts, directory) = (keeping.clone(), data_dir.clone());
+                Box::pin(async move { probe::output(&parts.outputs, &parts.clock, &directory).await })
+            }),
+            Probe::new("sandboxes", ErrorCode::SandboxFailed, move || {
+                let parts = making.clone();
+                Box::pin(async move { probe::sandboxes(&parts).await })
+            }),
         ];
-        Readiness { probes, session: session.clone(), last: Mutex::new(None) }
+        Readiness { probes, session: session.clone(), tasks, last: Mutex::new(None) }
     }
 
     /// What there is to say. Those who ask while a probe runs wait for it. Cancel-safe.
@@ -83,8 +121,7 @@ impl Readiness {
         before: Option<&Component>,
     ) -> (&'static str, Component) {
         let begun = self.session.clock.monotonic();
-        let silent = || Problem::new(ErrorCode::StoreUnavailable, "no answer within 2s");
-        let answer = tokio::time::timeout(PATIENCE, (probe.ask)()).await.unwrap_or_else(|_| Err(silent()));
+        let answer = probe.answer(&self.tasks).await;
         let took = self.session.clock.monotonic().duration_since(begun);
         let label = metrics::Component { component: probe.name };
         metrics.probe_duration.get_or_create(&label).observe(took.as_secs_f64());

@@ -70,11 +70,7 @@ impl Server {
             Some(address) => Some(Listener::bind("metrics.listen", address, None).await?),
             None => None,
         };
-        let books = match &config.database_url {
-            Some(url) => Books::Postgres(url.reveal().to_owned()),
-            None => Books::Directory(config.data_dir.clone()),
-        };
-        let session = Session::open(&books, Clock::new(), env!("CARGO_PKG_VERSION")).await?;
+        let session = Session::open(&books(&config), Clock::new(), env!("CARGO_PKG_VERSION")).await?;
         let given = Given::of_environment(|name| std::env::var_os(name))?;
         let begun =
             first_start::begin(&session.store, &session.clock, &config.data_dir, given.as_ref()).await?;
@@ -140,6 +136,14 @@ impl Server {
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
         drain(&app, &engine, &end).await
+    }
+}
+
+/// Where these settings have a server keep its books.
+pub(crate) fn books(config: &Config) -> Books {
+    match &config.database_url {
+        Some(url) => Books::Postgres(url.reveal().to_owned()),
+        None => Books::Directory(config.data_dir.clone()),
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::middleware::callers::Callers;
 use crate::ready::Readiness;
 use crate::refusal::{Answer, Refusal};
 
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) stopping: CancellationToken,
     /// Requests of the API that may still come in.
     pub(crate) requests: Arc<Semaphore>,
+    /// What each caller may ask for.
+    pub(crate) callers: Callers,
     /// Open ends of the kind `WebSocket` that there may still be: they are no connections of HTTP any more.
     pub(crate) sockets: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be read.
@@ -72,12 +75,14 @@ impl App {
         let (store, clock) = (session.store.clone(), session.clock.clone());
         let identity = Identity::new(store.clone(), clock.clone());
         let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
+        let tasks = TaskTracker::new();
         App(Arc::new(Inner {
-            ready: Readiness::new(&session),
+            ready: Readiness::new(&session, parts, config.data_dir.clone(), tasks.clone()),
             metrics: Metrics::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             stopping: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(config.limits.requests)),
+            callers: Callers::new(config.limits),
             sockets: Arc::new(Semaphore::new(config.limits.connections)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),

@@ -22,6 +22,7 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::middleware::callers::Open;
 use crate::refusal::Refusal;
 use crate::state::App;
 
@@ -83,13 +84,13 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("texts, numbers and maps of them have a JSON form")
 }
 
-/// A body of what is stored.
-pub(crate) fn bytes(stored: Stored) -> Body {
-    Body::from_stream(stream::unfold(Some(stored), |stored| async move {
-        let mut stored = stored?;
+/// A body of what is stored, which holds `open` to its end.
+pub(crate) fn bytes(stored: Stored, open: Option<Open>) -> Body {
+    Body::from_stream(stream::unfold(Some((stored, open)), |reading| async move {
+        let (mut stored, open) = reading?;
         loop {
             match stored.next().await {
-                Ok(Some(Piece::Bytes { bytes, .. })) => return Some((Ok(bytes), Some(stored))),
+                Ok(Some(Piece::Bytes { bytes, .. })) => return Some((Ok(bytes), Some((stored, open)))),
                 Ok(Some(Piece::Gap { .. })) => {}
                 Ok(None) => return None,
                 // The connection breaks off: what came is not all.

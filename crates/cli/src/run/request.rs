@@ -14,7 +14,7 @@ use sandkeep_core::enforcement::Demand;
 use sandkeep_core::execution::spec::parse_event;
 use sandkeep_core::execution::{CodeSource, Json, Kind, Language, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
-use sandkeep_core::limits::{Explicit, Limits, LimitsRequest};
+use sandkeep_core::limits::{Explicit, Limits, LimitsRequest, Names};
 use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::sandbox::place::below_workspace;
@@ -136,7 +136,7 @@ pub(crate) fn limits(request: &LimitsRequest, processors: u32) -> Result<(Limits
     let memory = request.memory.unwrap_or(defaults::MEMORY);
     let half = ByteSize::from_bytes(memory.bytes() / 2);
     let defaults = Limits { disk: defaults::DISK.min(half), ..defaults::limits() };
-    let (limits, explicit) = request.resolve(&defaults)?;
+    let (limits, explicit) = request.resolve(&defaults, &Names::OPTIONS)?;
     let refuse = |name: &str, value: &str, why: &str, expected: &str| {
         Err(Problem::refused(ErrorCode::LimitOutOfRange, value, why, expected).within(name))
     };
@@ -144,11 +144,11 @@ pub(crate) fn limits(request: &LimitsRequest, processors: u32) -> Result<(Limits
         let why = format!("is more than half of the memory ({memory}), in which this disk lives");
         let double = ByteSize::from_bytes(limits.disk.bytes().saturating_mul(2));
         let expected = format!("at most {half}, or --memory {}", double.to_string().replace(' ', ""));
-        return refuse("disk", &limits.disk.to_string(), &why, &expected);
+        return refuse(Names::OPTIONS.disk, &limits.disk.to_string(), &why, &expected);
     }
     if limits.cpu.millis() > processors.saturating_mul(1_000) {
         let why = format!("is more than this machine has ({processors})");
-        return refuse("cpu", &limits.cpu.to_string(), &why, &format!("0.01 to {processors}"));
+        return refuse(Names::OPTIONS.cpu, &limits.cpu.to_string(), &why, &format!("0.01 to {processors}"));
     }
     Ok((limits, explicit))
 }

@@ -57,10 +57,6 @@ pub(super) fn verdict(
 ) -> Verdict {
     let mut result = queued(request, enforcement.clone());
     let totals = ended.as_ref().map_or([0, 0], |ended| [ended.stdout_bytes, ended.stderr_bytes]);
-    let ([stdout, stderr], gap) = collected.finish(totals);
-    result.set_stdout(&stdout);
-    result.set_stderr(&stderr);
-    result.output_gap = gap;
     let work = &request.execution.work;
     let not_started = ended.as_ref().ok().and_then(|ended| ended.not_runnable.as_ref());
     let not_started = not_started.map(|why| why.problem(outcome::program(work)));
@@ -72,6 +68,10 @@ pub(super) fn verdict(
             conclude(&EndFacts::default())
         }
     };
+    let ([stdout, stderr], gap) = collected.finish(totals);
+    result.set_stdout(&stdout);
+    result.set_stderr(&stderr);
+    result.output_gap = gap;
     result.set_end(&end);
     let status = match (result.status, exit::exit_status(&end), &not_started) {
         (ExecutionState::Failed, _, Some(problem)) => exit::exit_status_of_problem(problem),

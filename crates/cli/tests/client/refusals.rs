@@ -20,6 +20,9 @@ fn refused(args: &[&str], says: &str) {
 #[test]
 fn what_cannot_be_meant_never_reaches_the_server() {
     refused(&["sandbox", "create", "--memory", "12q"], "invalid_size: --memory: ");
+    refused(&["sandbox", "create", "--memory", "1"], "limit_out_of_range: --memory: `1 B`");
+    refused(&["sandbox", "create", "--keep-output", "1"], "limit_out_of_range: --keep-output: ");
+    refused(&["exec", "box", "--timeout", "0s", "--", "true"], "limit_out_of_range: --timeout: ");
     refused(&["sandbox", "create", "--label", "x"], "invalid_value: --label: `x` is not a pair");
     refused(&["sandbox", "create", "--profile", "lax"], "--profile: `lax`");
     refused(&["sandbox", "list", "--status", "gone"], "--status: `gone` is not a state of a sandbox");

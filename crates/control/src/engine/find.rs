@@ -60,6 +60,7 @@ impl Engine {
         tracing::info!(sandbox.id = %id, executions = running.len(), "a sandbox was found again");
         let known: Vec<ExecutionId> = running.iter().map(|live| live.id).collect();
         lock(&self.held).insert(id, held.clone());
+        self.tasks.spawn(self.clone().watch(id, held.clone()));
         for live in running {
             let claim = Claim { token: live.token, ..claim };
             let mine = Mine { live, claim, found: true };
@@ -108,7 +109,7 @@ impl Engine {
     }
 
     /// Waits a while; false when this server stops.
-    async fn paused(&self) -> bool {
+    pub(super) async fn paused(&self) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(HEARTBEAT) => true,

@@ -12,7 +12,7 @@ use sandkeep_runtime::{Sandbox as LiveSandbox, driver};
 use sandkeep_store::executions::Claim;
 use sandkeep_store::sandboxes::{self, Observed, Sandbox};
 use sandkeep_store::wake::Channel;
-use sandkeep_store::{Durability, events};
+use sandkeep_store::{Durability, Guarded, events};
 use serde::{Deserialize, Serialize};
 
 use super::find::owned;
@@ -22,6 +22,8 @@ use crate::request::SandboxSpec;
 /// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
 const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MOST: Duration = Duration::from_secs(300);
+/// How often a wish is repeated that another one came before: each time somebody else has got on.
+const WISHES_MOST: u32 = 10;
 
 /// Why a sandbox is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +196,8 @@ impl Engine {
             next_try_us: None,
         };
         let live = Arc::clone(&held.sandbox);
-        lock(&self.held).insert(sandbox.id, held);
+        lock(&self.held).insert(sandbox.id, held.clone());
+        self.tasks.spawn(self.clone().watch(sandbox.id, held));
         if !self.observe(sandbox, claim, observed, "sandbox.running").await {
             // It is somebody else's, or nobody knows: what was made here goes.
             lock(&self.held).remove(&sandbox.id);
@@ -300,15 +303,27 @@ impl Engine {
         }
     }
 
-    /// Wishes a sandbox away, whatever was wished before.
+    /// Wishes a sandbox away, whatever was wished before, also where another server wishes at the same moment.
     pub(super) async fn want_deleted(&self, id: SandboxId) {
-        let input = (id, self.parts.clock.now_us());
-        let wish = self.parts.store.write(Durability::Durable, input, |tx, of| {
-            Box::pin(async move {
-                let Some(found) = sandboxes::get(tx, of.0).await? else { return Ok(()) };
-                sandboxes::want(tx, of.0, found.generation, "deleted", of.1).await.map(drop)
-            })
-        });
-        self.told("delete a sandbox", wish.await);
+        let mut stale = 0;
+        while stale < WISHES_MOST {
+            let input = (id, self.parts.clock.now_us());
+            let wish = self.parts.store.write(Durability::Durable, input, |tx, of| {
+                Box::pin(async move {
+                    let Some(found) = sandboxes::get(tx, of.0).await? else { return Ok(true) };
+                    if matches!(found.desired.as_str(), "deleted" | "lost") {
+                        return Ok(true);
+                    }
+                    Ok(sandboxes::want(tx, of.0, found.generation, "deleted", of.1).await? != Guarded::Stale)
+                })
+            });
+            match self.told("delete a sandbox", wish.await) {
+                Some(true) => return,
+                Some(false) => stale += 1,
+                None if self.paused().await => {}
+                None => return,
+            }
+        }
+        tracing::error!(sandbox.id = %id, "a sandbox could not be wished away: it changed each time");
     }
 }

@@ -24,6 +24,11 @@ impl Known {
         (now.saturating_duration_since(*since) < KEPT_FOR).then(|| Arc::clone(principal))
     }
 
+    /// Whether it was found, be it a while ago.
+    pub(super) fn has(&self, hash: &TokenHash) -> bool {
+        self.found.contains_key(hash)
+    }
+
     /// How often everything was forgotten: to be asked before a look-up.
     pub(super) fn changes(&self) -> u64 {
         self.changes
@@ -83,6 +88,7 @@ mod tests {
         known.insert(hash(1), principal(), 0, begin);
         assert!(known.get(&hash(1), begin + KEPT_FOR - Duration::from_millis(1)).is_some());
         assert!(known.get(&hash(1), begin + KEPT_FOR).is_none());
+        assert!(known.has(&hash(1)) && !known.has(&hash(2)));
         assert!(known.get(&hash(2), begin).is_none());
     }
 

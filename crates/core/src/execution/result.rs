@@ -35,7 +35,7 @@ pub struct ExecutionResult {
     pub signal: Option<u8>,
     /// The limit that ended it.
     pub limit: Option<LimitKind>,
-    /// Standard output, as `stdout_encoding` says: what was kept from its start and from its end.
+    /// Standard output, as `stdout_encoding` says: what is told from its start and from its end.
     pub stdout: String,
     /// Standard error, likewise.
     pub stderr: String,
@@ -43,11 +43,11 @@ pub struct ExecutionResult {
     pub stdout_encoding: Encoding,
     /// How to read `stderr`.
     pub stderr_encoding: Encoding,
-    /// Bytes of standard output that were not kept.
+    /// Bytes of standard output that are not in `stdout`.
     pub stdout_missing_bytes: u64,
-    /// Bytes of standard error that were not kept.
+    /// Bytes of standard error that are not in `stderr`.
     pub stderr_missing_bytes: u64,
-    /// The one range of the merged log that was not kept.
+    /// The one range of the merged log that is not told here.
     pub output_gap: Option<Gap>,
     /// What a handler returned. JSON `null` both when it returned null and when it returned nothing: ask
     /// `kind` and `error` for the difference.
@@ -183,12 +183,12 @@ impl ExecutionResult {
         self.limit = end.limit;
     }
 
-    /// Writes what was kept of standard output.
+    /// Writes what is told of standard output.
     pub fn set_stdout(&mut self, kept: &Kept) {
         (self.stdout, self.stdout_encoding, self.stdout_missing_bytes) = kept.to_text();
     }
 
-    /// Writes what was kept of standard error.
+    /// Writes what is told of standard error.
     pub fn set_stderr(&mut self, kept: &Kept) {
         (self.stderr, self.stderr_encoding, self.stderr_missing_bytes) = kept.to_text();
     }

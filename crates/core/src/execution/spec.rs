@@ -190,7 +190,7 @@ fn check_handler(language: Language) -> Result<(), Problem> {
         ErrorCode::HandlerUnsupported,
         language.as_str(),
         "has no handlers",
-        "--kind script, or a handler in python or javascript",
+        "kind `script`, or a handler in python or javascript",
     ))
 }
 

@@ -234,6 +234,10 @@ impl Sandbox for Handle {
         })
     }
 
+    fn gone(&self) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(self.held.reach.gone())
+    }
+
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end())
     }

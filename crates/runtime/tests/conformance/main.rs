@@ -138,6 +138,7 @@ macro_rules! outliving_cases {
             $driver,
             outlives::dropping_the_handle_leaves_what_runs,
             outlives::killing_the_holder_leaves_what_runs,
+            outlives::the_end_of_a_sandbox_is_heard,
             outlives::only_a_higher_token_takes_it_from_its_holder,
             outlives::of_two_who_attach_at_once_one_wins,
             outlives::the_list_names_exactly_the_living,

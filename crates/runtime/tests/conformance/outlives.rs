@@ -95,6 +95,41 @@ pub async fn killing_the_holder_leaves_what_runs(driver: &dyn Driver) {
     assert_eq!(heard.assert_succeeded().out(), all);
 }
 
+pub async fn the_end_of_a_sandbox_is_heard(driver: &dyn Driver) {
+    for kills_agent in [false, true] {
+        let (owned, first) = made(driver).await;
+        let second = driver.attach(owned, 2).await.unwrap();
+        // That it is another's now is no end.
+        let spec = ExecutionSpec { token: 2, ..shell("sleep 0.05") };
+        tokio::select! {
+            _ = first.gone() => panic!("it lives"),
+            _ = second.gone() => panic!("it lives"),
+            heard = run(second.as_ref(), &spec) => drop(heard.assert_succeeded()),
+        }
+        let facts = second.facts().clone();
+        let pid = if kills_agent { facts.agent_pid } else { facts.supervisor_pid };
+        match kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL) {
+            Err(rustix::io::Errno::PERM) if kills_agent => {
+                println!(
+                    "SKIPPED the_end_of_a_sandbox_is_heard: an agent with an id of its own is not ours to kill"
+                );
+                return second.stop().await;
+            }
+            killed => killed.unwrap(),
+        }
+        second.gone().await.unwrap();
+        // Also by whoever comes later, where there is still somebody to come to.
+        match driver.attach(owned, 3).await {
+            Ok(third) => {
+                assert!(kills_agent);
+                third.gone().await.unwrap();
+                third.stop().await;
+            }
+            Err(problem) => assert_eq!((problem.code, kills_agent), (ErrorCode::SandboxLost, false)),
+        }
+    }
+}
+
 pub async fn only_a_higher_token_takes_it_from_its_holder(driver: &dyn Driver) {
     let spec = SandboxSpec { token: 5, ..sandbox_spec() };
     let owned = owned(&spec);

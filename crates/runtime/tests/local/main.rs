@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, dead_code, reason = "the support is shared with other suites")]
 
 mod ceiling;
+mod check;
 mod images;
 mod numbers;
 #[path = "../support/mod.rs"]

@@ -50,6 +50,19 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.answer_timeout", "310s", "for the head of an answer"),
     setting("limits.requests", "512", "requests of the API at once"),
     setting("limits.connections", "4096", "connections at once"),
+    // Half of the above: one caller alone leaves room for others.
+    setting("limits.caller_requests", "256", "of one caller, requests at once; 0 for no bound"),
+    setting(
+        "limits.caller_open",
+        "2048",
+        "of one caller, requests with waits and streams at once; 0 for no bound",
+    ),
+    setting(
+        "limits.caller_changes",
+        "1000",
+        "changes that one caller may ask for in a second; 0 for no bound",
+    ),
+    setting("limits.wrong_keys", "100", "wrong keys looked at in a second from one address; 0 for no bound"),
     setting("sandbox_life", "6h", "how long an ephemeral sandbox lives at most"),
     setting("keep.executions", "14d", "how long ended executions are kept, with their output"),
     setting("keep.sandboxes", "30d", "how long it is known of ended sandboxes what they were"),

@@ -110,6 +110,8 @@ fn every_value_is_read_or_refused_with_its_key() {
         ("limits.answer_timeout", "2d"),
         ("limits.requests", "0"),
         ("limits.connections", "-1"),
+        ("limits.caller_changes", "-1"),
+        ("limits.wrong_keys", "off"),
         ("drain_timeout", "x"),
     ];
     for (key, text) in cases {

@@ -1,13 +1,16 @@
-//! Who asks.
+//! Who asks, and whether they may ask for more.
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use sandkeep_api::told;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::identity::Principal;
 
+use crate::middleware::bound::Place;
+use crate::middleware::{Peer, client};
 use crate::refusal::Refusal;
 use crate::state::App;
 
@@ -22,9 +25,32 @@ impl FromRequestParts<App> for Caller {
         if let Some(principal) = &app.without_keys {
             return Ok(Caller(Arc::clone(principal)));
         }
-        let token = token(&parts.headers)?;
-        app.identity.authenticate(token).await.map(Caller).map_err(Refusal)
+        let principal = authenticate(parts, app).await?;
+        let now = app.session.clock.monotonic();
+        let share = app.callers.begin(principal.id, !parts.method.is_safe(), now)?;
+        if let Some(place) = parts.extensions.get::<Place>() {
+            place.add(share);
+        }
+        Ok(Caller(principal))
     }
+}
+
+/// Where too many wrong keys come from, only keys are looked at that stood lately: whoever tries keys costs no look-up each,
+/// and does not lock out who works from the same address.
+async fn authenticate(parts: &Parts, app: &App) -> Result<Arc<Principal>, Problem> {
+    let token = token(&parts.headers)?;
+    let peer = parts.extensions.get::<Peer>();
+    let address = peer.map(|peer| client::address(*peer, &parts.headers, &app.config.trusted_proxies));
+    let is_suspect = |address| app.callers.is_suspect(address, app.session.clock.monotonic());
+    if address.is_some_and(is_suspect) && !app.identity.stood_lately(token) {
+        return Err(app.callers.suspect());
+    }
+    let found = app.identity.authenticate(token).await;
+    let is_wrong = found.as_ref().is_err_and(|problem| told(problem.code).status == 401);
+    if let Some(address) = address.filter(|_| is_wrong) {
+        app.callers.wrong_key(address, app.session.clock.monotonic());
+    }
+    found
 }
 
 /// The one key of a request, in either of its two places.

@@ -1,6 +1,6 @@
 //! How many requests of the API are worked on at once, and for how long.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -9,17 +9,45 @@ use axum::response::Response;
 use sandkeep_core::code::{ErrorCode, Problem};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::callers::{Open, Share};
 use crate::refusal::{Answer, Refusal};
 use crate::state::App;
 
-/// A request's place among those that are worked on. Whoever only waits gives it back.
+/// A request's place among those that are worked on, and among those of its caller. Whoever only waits gives it back.
 #[derive(Debug, Clone)]
-pub(crate) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(crate) struct Place(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// While it is worked on.
+    working: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    open: Option<Open>,
+}
 
 impl Place {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Place(Arc::new(Mutex::new(Held { working: Some((permit, None)), open: None })))
+    }
+
+    /// Adds what it takes of its caller's share.
+    pub(crate) fn add(&self, share: Share) {
+        let mut held = self.lock();
+        held.working = held.working.take().map(|(permit, _)| (permit, Some(share.working)));
+        held.open = Some(share.open);
+    }
+
     /// Makes room for another request: this one waits for something from here on, and does nothing else.
     pub(crate) fn give_back(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock().working.take());
+    }
+
+    /// For a stream: what it is to hold until its end.
+    pub(crate) fn stay_open(&self) -> Option<Open> {
+        self.lock().open.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,11 +68,12 @@ pub(crate) async fn bound(State(app): State<App>, mut request: Request, next: Ne
         let problem = Problem::new(ErrorCode::Overloaded, message);
         return Err(problem.expecting("the same request again in a moment").into());
     };
-    let place = Place(Arc::new(Mutex::new(Some(place))));
+    let place = Place::new(place);
     request.extensions_mut().insert(place.clone());
     let answered = tokio::time::timeout(limits.answer_timeout, next.run(request)).await;
     // Also where a stream that follows still holds the request.
     place.give_back();
+    drop(place.stay_open());
     answered.map_err(|_| {
         let message = format!("no answer within {} s", limits.answer_timeout.as_secs_f64());
         Problem::new(ErrorCode::AnswerTimeout, message).into()

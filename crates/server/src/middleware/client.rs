@@ -13,7 +13,7 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 /// The client's address: the peer's, or, as far as the peers are trusted, what they say in `X-Forwarded-For`. Each proxy
 /// adds the address that it saw at the end, so the list is read from there, and the first that is no proxy of ours is the
 /// client; what stands before it may be made up.
-pub(super) fn address(peer: Peer, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub(crate) fn address(peer: Peer, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut address = peer.0.ip().to_canonical();
     let lines = headers.get_all("x-forwarded-for").into_iter().rev();

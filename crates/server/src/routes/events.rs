@@ -15,6 +15,8 @@ use utoipa_axum::routes;
 
 use super::time;
 use crate::extract::{Caller, Query};
+use crate::middleware::bound::Place;
+use crate::middleware::callers::Open;
 use crate::refusal::Answer;
 use crate::state::App;
 use crate::stream::{self, Resume};
@@ -53,6 +55,7 @@ struct Resumed {
 async fn list(
     State(app): State<App>,
     caller: Caller,
+    place: Place,
     Query(wanted): Query<ListEvents>,
     resume: Resume,
     headers: HeaderMap,
@@ -66,14 +69,17 @@ async fn list(
     };
     if stream::accepts(&headers, "text/event-stream") {
         let follow = app.events.follow(&caller.0, project_id, filter, after)?;
-        return Ok(stream::events(&app, Reader(follow)));
+        return Ok(stream::events(&app, Reader { follow, _open: place.stay_open() }));
     }
     let part = app.events.after(&caller.0, project_id, &filter, after, limit).await?;
     let items = part.events.into_iter().map(shown).collect();
     Ok(Json(Events { items, after: part.after }).into_response())
 }
 
-struct Reader(Follow);
+struct Reader {
+    follow: Follow,
+    _open: Option<Open>,
+}
 
 impl stream::Source for Reader {
     async fn next(&mut self) -> Result<Option<Vec<stream::Event>>, Problem> {
@@ -82,7 +88,7 @@ impl stream::Source for Reader {
             let (id, data) = (event.position.to_string(), stream::json(&event));
             stream::Event { id: Some(id), name: event.kind, data }
         };
-        Ok(Some(self.0.next().await?.into_iter().map(event).collect()))
+        Ok(Some(self.follow.next().await?.into_iter().map(event).collect()))
     }
 }
 

@@ -162,7 +162,7 @@ async fn list(
     Ok(Json(Page { items, next_cursor: listed.more.map(next) }))
 }
 
-/// One execution, with what is kept of its output.
+/// One execution, with the first and the last of its output, 1 MiB at most. `/output` has all that is kept.
 #[utoipa::path(
     get,
     path = "/executions/{id}",

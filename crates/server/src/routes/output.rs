@@ -18,6 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::extract::{Caller, Id, Query};
+use crate::middleware::bound::Place;
+use crate::middleware::callers::Open;
 use crate::refusal::Answer;
 use crate::state::App;
 use crate::stream::socket::Upgrade;
@@ -57,6 +59,7 @@ const COMPLETE: HeaderName = HeaderName::from_static("sandkeep-output-complete")
 async fn output(
     State(app): State<App>,
     caller: Caller,
+    place: Place,
     Id(id): Id<ExecutionId>,
     Query(from): Query<ReadOutput>,
     headers: HeaderMap,
@@ -70,7 +73,7 @@ async fn output(
         (AFTER, stored.reach.to_string()),
         (COMPLETE, stored.ended.to_string()),
     ];
-    Ok((headers, stream::bytes(stored)).into_response())
+    Ok((headers, stream::bytes(stored, place.stay_open())).into_response())
 }
 
 async fn page(mut stored: Stored, position: u64) -> Result<Output, Problem> {
@@ -129,6 +132,7 @@ struct Resumed {
 async fn stream(
     State(app): State<App>,
     caller: Caller,
+    place: Place,
     Id(id): Id<ExecutionId>,
     Query(from): Query<ReadOutput>,
     resume: Resume,
@@ -141,20 +145,24 @@ async fn stream(
         stream::At::End => return Ok(axum::http::StatusCode::NO_CONTENT.into_response()),
     };
     let follow = app.executions.follow(&Arc::clone(&caller.0), id, position).await?;
+    let reader = Reader { follow, _open: place.stay_open() };
     match upgrade.0 {
-        Some(upgrade) => Ok(stream::socket::open(&app, upgrade, Reader(follow))?),
-        None => Ok(stream::events(&app, Reader(follow))),
+        Some(upgrade) => Ok(stream::socket::open(&app, upgrade, reader)?),
+        None => Ok(stream::events(&app, reader)),
     }
 }
 
 /// The id of the last event.
 const END: &str = "end";
 
-struct Reader(Follow);
+struct Reader {
+    follow: Follow,
+    _open: Option<Open>,
+}
 
 impl stream::Source for Reader {
     async fn next(&mut self) -> Result<Option<Vec<Event>>, Problem> {
-        let told = self.0.next().await?;
+        let told = self.follow.next().await?;
         Ok(told.map(|told| vec![event(told)]))
     }
 }

@@ -1,7 +1,10 @@
 //! What is asked for over HTTP runs in real sandboxes, on SQLite and on PostgreSQL.
 
+mod callers;
 mod client;
+mod dying;
 mod ends;
+mod excerpts;
 mod lists;
 mod refusals;
 mod repeats;

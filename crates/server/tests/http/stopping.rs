@@ -1,6 +1,7 @@
 //! Starting where something is in the way, readiness, and ending.
 
 use sandkeep_core::code::ErrorCode;
+use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_server::{Drained, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -34,7 +35,7 @@ async fn a_ready_server_says_so_of_each_part() {
     assert_eq!(reply.status, 200, "{reply:?}");
     let ready = reply.json();
     assert_eq!(ready["status"], "ready");
-    for name in ["store_read", "store_write"] {
+    for name in ["store_read", "store_write", "output", "sandboxes"] {
         let component = &ready["components"][name];
         assert_eq!((&component["ready"], &component["last_error"]), (&true.into(), &serde_json::Value::Null));
         assert!(component["latency_us"].as_u64().unwrap() > 0, "{component}");
@@ -46,6 +47,58 @@ async fn a_ready_server_says_so_of_each_part() {
         metrics.text()
     );
     bed.stop().await;
+}
+
+/// What `/ready` says, once its status is `expected`.
+async fn ready(address: std::net::SocketAddr, expected: u16) -> serde_json::Value {
+    let asked = async {
+        loop {
+            let reply = get(address, "/ready").await;
+            if reply.status == expected {
+                return reply.json();
+            }
+            // What was found within the last second is told again.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("it comes to be so")
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_keep_output_or_make_sandboxes_is_not_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let of = Config {
+        state: StateDirectory::open(&state).unwrap(),
+        id_base: ID_BASE,
+        ceiling: sandkeep_core::size::ByteSize::from_gib(4),
+    };
+    let server = Server::start(config(&directory, &[]), std::sync::Arc::new(Local::new(of))).await.unwrap();
+    let (address, stop) = (server.address().unwrap(), tokio_util::sync::CancellationToken::new());
+    let running = tokio::spawn(server.run(stop.clone()));
+    ready(address, 200).await;
+    let output = directory.path().join("data/output");
+    for (name, place, code) in
+        [("output", &output, "data_dir_unusable"), ("sandboxes", &state, "state_dir_unusable")]
+    {
+        let away = place.with_extension("away");
+        std::fs::rename(place, &away).unwrap();
+        std::fs::write(place, "").unwrap();
+        let said = ready(address, 503).await;
+        assert_eq!(said["status"], "not_ready");
+        for (other, component) in said["components"].as_object().unwrap() {
+            assert_eq!(component["ready"], other != name, "{name}: {said}");
+        }
+        assert_eq!(said["components"][name]["last_error"]["code"], code, "{said}");
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.text().contains(&format!("component_ready{{component=\"{name}\"}} 0")));
+        std::fs::remove_file(place).unwrap();
+        std::fs::rename(&away, place).unwrap();
+        let said = ready(address, 200).await;
+        assert_eq!(said["components"][name]["last_error"]["code"], code, "what was is told: {said}");
+    }
+    stop.cancel();
+    assert_eq!(running.await.unwrap(), Drained::InTime);
 }
 
 #[tokio::test]

@@ -158,16 +158,16 @@ fn limits_arrive_and_are_remembered() {
 fn limits_out_of_range_are_refused() {
     let here = Here::new();
     let cases = [
-        ("--memory 1Mi", "memory: `1 MiB` is out of range"),
-        ("--pids 0", "processes: `0` is out of range"),
-        ("--timeout 0s", "timeout: `0s` is out of range"),
-        ("--timeout 366d", "timeout"),
-        ("--disk 0", "disk"),
-        ("--output 10", "output: `10 B`"),
-        ("--output-kill 0", "output_kill"),
-        ("--disk 1Gi", "disk: `1 GiB` is more than half of the memory (512 MiB)"),
+        ("--memory 1Mi", "--memory: `1 MiB` is out of range"),
+        ("--pids 0", "--pids: `0` is out of range"),
+        ("--timeout 0s", "--timeout: `0s` is out of range"),
+        ("--timeout 366d", "--timeout: "),
+        ("--disk 0", "--disk: "),
+        ("--output 10", "--output: `10 B`"),
+        ("--output-kill 0", "--output-kill: "),
+        ("--disk 1Gi", "--disk: `1 GiB` is more than half of the memory (512 MiB)"),
         ("--disk 1Gi", "write at most 256 MiB, or --memory 2GiB"),
-        ("--cpu 1024", "cpu: `1024` is more than this machine has"),
+        ("--cpu 1024", "--cpu: `1024` is more than this machine has"),
     ];
     for (words, message) in cases {
         here.wrong(&format!("{words} {{}}/a.py"), ErrorCode::LimitOutOfRange, message);

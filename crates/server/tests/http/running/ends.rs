@@ -2,13 +2,15 @@
 
 use sandkeep_server::{Drained, Server};
 use serde_json::json;
+use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
 use super::both;
 use super::client::{Client, Events};
-use crate::bed::config;
+use crate::bed::{Bed, config};
 use crate::driver::driver;
 use crate::http::ask;
+use crate::postgres::support;
 
 both! { a_cancel_keeps_what_was_written what_runs_in_a_sandbox_ends_with_it }
 
@@ -134,5 +136,35 @@ async fn what_is_kept_of_a_request_is_sealed() {
     let has = |text: &str| database.windows(text.len()).any(|found| found == text.as_bytes());
     assert!(has("plain-to-see"), "what is not secret can be found");
     assert!(!(2..=5).any(|n| has(&format!("hunter{n}"))));
+    client.stop().await;
+}
+
+/// Of two wishes for one sandbox at the same moment, on the database that lets two servers wish at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_another_came_before_is_not_lost() {
+    let Some(url) = support::fresh_database("a_wish_that_another_came_before").await else { return };
+    let client = Client::of(Bed::start(&[("database_url", &url)]).await);
+    let made =
+        client.made("/executions", &json!({"command": ["sh", "-c", "echo here; exec sleep 1000"]})).await;
+    let execution = format!("/executions/{}", made["id"].as_str().unwrap());
+    client.until(&execution, |found| found["stdout"] == "here\n").await;
+    let (mut other, mut watcher) =
+        (sqlx::PgConnection::connect(&url).await.unwrap(), sqlx::PgConnection::connect(&url).await.unwrap());
+    // The other server's wish, of which the first does not know yet.
+    sqlx::raw_sql("BEGIN").execute(&mut other).await.unwrap();
+    let wish = sqlx::query("UPDATE sandboxes SET generation = generation + 1 WHERE id = $1");
+    wish.bind(made["sandbox_id"].as_str().unwrap()).execute(&mut other).await.unwrap();
+    // It goes with its execution, which is ended now.
+    client.ask("DELETE", &execution, &[], "").await;
+    let waits = async {
+        let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut watcher).await.unwrap() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(crate::http::PATIENCE, waits).await.expect("the wish waits for the other");
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    let sandbox = format!("/sandboxes/{}", made["sandbox_id"].as_str().unwrap());
+    client.until(&sandbox, |found| found["status"] == "terminated").await;
     client.stop().await;
 }

@@ -43,6 +43,19 @@ async fn what_cannot_be_is_refused_with_its_value() {
         ),
         ("/sandboxes/sb1/executions", json!({"command": ["true"]}), "invalid_id", Some("sb1")),
     ];
+    // What is refused is named as it was written.
+    let named = [
+        ("/sandboxes", json!({"limits": {"memory_bytes": 1}}), "limits.memory_bytes: "),
+        ("/sandboxes", json!({"limits": {"pids": 0}}), "limits.pids: "),
+        ("/executions", json!({"command": ["true"], "limits": {"output_bytes": 1}}), "limits.output_bytes: "),
+        (&run, json!({"command": ["true"], "timeout_ms": 0}), "timeout_ms: "),
+        (&run, json!({"command": ["true"], "cwd": "here"}), "cwd: "),
+        (&run, json!({"command": ["true"], "env": {"=": ""}}), "env: "),
+    ];
+    for (path, body, says) in named {
+        let detail = client.post(path, &body).await.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with(says), "{path} {body}: {detail}");
+    }
     for (path, body, code, value) in cases {
         let reply = client.post(path, &body).await;
         let document = reply.problem(reply.status, code);

@@ -147,7 +147,15 @@ impl Engine {
         let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
         let mut result = told(&mine.live, enforcement);
         let end = match ended {
-            Ok(Some(Done { work, ended })) => outcome::tell(&mut result, &work, *ended),
+            Ok(Some(Done { work, ended })) => {
+                let end = outcome::tell(&mut result, &work, *ended);
+                // Written down by this machine's wall clock.
+                let moved =
+                    |at: Timestamp| Timestamp::from_unix_ms(self.parts.clock.at_wall_ms(at.unix_ms()));
+                (result.started_at, result.finished_at) =
+                    (result.started_at.map(moved), result.finished_at.map(moved));
+                end
+            }
             Ok(None) => conclude(&EndFacts { cancelled: true, ..EndFacts::default() }),
             Err(problem) => {
                 result.error = Some(outcome::info(&problem));
@@ -161,7 +169,7 @@ impl Engine {
             }
         };
         result.set_end(&end);
-        result.finished_at.get_or_insert(now);
+        in_order(&mut result, now);
         let Some(ending) = ending(&result) else { return false };
         self.write_end(&mine.live, mine.claim, ending).await
     }
@@ -225,9 +233,17 @@ impl Engine {
         let mut result = told(live, Enforcement::full());
         result.error = problem.map(outcome::info);
         result.set_end(end);
-        result.finished_at = Some(Timestamp::from_unix_ms(self.parts.clock.now_ms()));
+        in_order(&mut result, Timestamp::from_unix_ms(self.parts.clock.now_ms()));
         ending(&result)
     }
+}
+
+/// It has ended by `now`. A clock that was set in the meantime makes no end come before its beginning.
+fn in_order(result: &mut ExecutionResult, now: Timestamp) {
+    let (created, now) = (result.created_at, now.max(result.created_at));
+    result.started_at = result.started_at.map(|at| at.clamp(created, now));
+    let begun = result.started_at.unwrap_or(created);
+    result.finished_at = Some(result.finished_at.unwrap_or(now).clamp(begun, now));
 }
 
 fn ending(result: &ExecutionResult) -> Option<Ending> {
@@ -267,4 +283,37 @@ async fn tell(
     let (subject, data) = (id.to_string(), format!("{{\"status\":\"{}\"}}", ending.state));
     let news = events::News { project_id, kind, subject: &subject, data: &data };
     events::add(tx, &news, ending.finished_us).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_comes_before_its_beginning() {
+        let check =
+            |created, started: Option<u64>, finished: Option<u64>, now, expected: (Option<u64>, u64)| {
+                let at = Timestamp::from_unix_ms;
+                let (id, sandbox_id) = (
+                    sandkeep_core::id::ExecutionId::new(1, [7; 10]),
+                    sandkeep_core::id::SandboxId::new(1, [7; 10]),
+                );
+                let kind = sandkeep_core::execution::Kind::Command;
+                let mut result =
+                    ExecutionResult::queued(id, sandbox_id, kind, None, Enforcement::full(), at(created));
+                (result.started_at, result.finished_at) = (started.map(at), finished.map(at));
+                in_order(&mut result, at(now));
+                let found =
+                    (result.started_at.map(Timestamp::unix_ms), result.finished_at.unwrap().unix_ms());
+                assert_eq!(found, expected);
+            };
+        check(10, Some(12), Some(15), 17, (Some(12), 15));
+        check(10, None, None, 17, (None, 17));
+        // The clock was set back, or that of the supervisor's machine is late.
+        check(10, Some(2), Some(5), 7, (Some(10), 10));
+        check(10, Some(2), Some(5), 17, (Some(10), 10));
+        check(10, None, None, 7, (None, 10));
+        // Or it is early.
+        check(10, Some(22), Some(25), 17, (Some(17), 17));
+    }
 }

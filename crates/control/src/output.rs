@@ -222,14 +222,20 @@ impl Outputs {
         self.lock().contains_key(&id)
     }
 
-    /// Stored pieces that hold something at `position` or later.
+    /// Stored pieces that hold something at `position` or later: the first ones.
     async fn stored(&self, id: ExecutionId, position: u64) -> Result<Vec<Part>> {
         let mut reader = self.store.reader().await?;
         let chunks = index::from(&mut reader, id, position, CHUNKS_AT_ONCE).await?;
         drop(reader);
         let mut parts = Vec::with_capacity(chunks.len());
+        let mut bytes = 0;
         for chunk in chunks {
-            parts.push(self.fetch(id, chunk).await?);
+            let part = self.fetch(id, chunk).await?;
+            bytes += part.to() - part.from();
+            parts.push(part);
+            if bytes >= FETCHED_MOST {
+                break;
+            }
         }
         Ok(parts)
     }
@@ -251,8 +257,10 @@ impl Outputs {
     }
 }
 
-/// Pieces that are read from the store together.
+/// Pieces that are read from the store together: so many small ones, and no further one after so many bytes. A thousand readers
+/// that come late each hold what they have read.
 const CHUNKS_AT_ONCE: u32 = 16;
+const FETCHED_MOST: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,11 @@ use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::driver::Ended;
 use sandkeep_runtime::outcome;
 use sandkeep_store::executions::{self, Claim, Ending, Live};
-use sandkeep_store::sandboxes::Sandbox;
+use sandkeep_store::sandboxes::{self, Sandbox};
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Guarded, events};
 
+use super::sandboxes::is_once;
 use super::{Engine, Held, PASS_MOST, lock};
 use crate::executions::told_of_live as told;
 use crate::request::ExecutionRequest;
@@ -84,13 +85,14 @@ impl Engine {
         let claim = Claim { server_id: self.server_id, token: live.token + 1 };
         let end = conclude(&EndFacts { cancelled: true, ..EndFacts::default() });
         let Some(ending) = self.unstarted(live, &end, None) else { return };
-        let input = (live.id, self.server_id, live.token, claim, ending, live.project_id);
+        let input = (live.id, self.server_id, live.token, claim, ending, live.project_id, live.sandbox_id);
         let write = self.parts.store.write(Durability::Durable, input, |tx, of| {
             Box::pin(async move {
                 if executions::take_queued(tx, of.0, of.1, of.2).await?.is_updated()
                     && executions::finish(tx, of.0, of.3, &of.4).await?.is_updated()
                 {
                     tell_end(tx, of.0, of.5, &of.4).await?;
+                    wish_away_if_once(tx, of.6, of.4.finished_us).await?;
                 }
                 Ok(())
             })
@@ -124,12 +126,8 @@ impl Engine {
         }
         let stored = self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
-        let Some(held) = held else { return };
-        if stored {
+        if let Some(held) = held.filter(|_| stored) {
             self.say_stored(&held, id).await;
-        }
-        if held.once {
-            self.want_deleted(sandbox_id).await;
         }
     }
 
@@ -171,18 +169,25 @@ impl Engine {
         result.set_end(&end);
         in_order(&mut result, now);
         let Some(ending) = ending(&result) else { return false };
-        self.write_end(&mine.live, mine.claim, ending).await
+        self.write_end(&mine.live, mine.claim, ending, held.is_none_or(|held| held.once)).await
     }
 
-    /// Writes an end, until it is written or another's. False when this server stops before.
-    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending) -> bool {
-        let input = (live.id, live.project_id, claim, ending);
+    /// Writes an end, until it is written or another's. False when this server stops before. Where the sandbox is one that may
+    /// have been made for this execution alone, it goes with it.
+    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending, may_be_once: bool) -> bool {
+        let sandbox_id = may_be_once.then_some(live.sandbox_id);
+        let input = (live.id, live.project_id, claim, ending, sandbox_id);
         loop {
             let write = self.parts.store.write(Durability::Durable, input.clone(), |tx, of| {
                 Box::pin(async move {
                     let done = executions::finish(tx, of.0, of.2, &of.3).await?;
                     match done {
-                        Guarded::Updated => tell_end(tx, of.0, of.1, &of.3).await?,
+                        Guarded::Updated => {
+                            tell_end(tx, of.0, of.1, &of.3).await?;
+                            if let Some(sandbox_id) = of.4 {
+                                wish_away_if_once(tx, sandbox_id, of.3.finished_us).await?;
+                            }
+                        }
                         Guarded::Stale => tell_late(tx, of.0, of.1, &of.3).await?,
                         Guarded::Absent => {}
                     }
@@ -217,7 +222,7 @@ impl Engine {
             end.state = state;
             if let Some(ending) = self.unstarted(&live, &end, problem) {
                 let claim = Claim { server_id: self.server_id, token: live.token };
-                self.write_end(&live, claim, ending).await;
+                self.write_end(&live, claim, ending, true).await;
             }
             self.parts.outputs.close(live.id);
         }
@@ -251,6 +256,20 @@ fn ending(result: &ExecutionResult) -> Option<Ending> {
         result.finished_at.map_or(0, |at| i64::try_from(at.unix_ms() * 1000).unwrap_or(i64::MAX));
     let text = serde_json::to_string(result).ok()?;
     Some(Ending { state: result.status.as_str(), result: text, finished_us })
+}
+
+/// Wishes a sandbox away that was made for one execution, in the write of its end: nobody is left to do it where the server dies
+/// right afterwards.
+async fn wish_away_if_once(
+    tx: &mut sandkeep_store::Tx,
+    id: sandkeep_core::id::SandboxId,
+    now_us: i64,
+) -> sandkeep_store::Result<()> {
+    let Some(found) = sandboxes::get(tx, id).await? else { return Ok(()) };
+    if found.desired == "running" && is_once(&found) {
+        sandboxes::want(tx, id, found.generation, "deleted", now_us).await?;
+    }
+    Ok(())
 }
 
 async fn tell_end(

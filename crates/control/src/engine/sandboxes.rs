@@ -34,6 +34,11 @@ pub(crate) struct Failure {
     pub(crate) attempt: u32,
 }
 
+/// Whether it was made for one execution, and goes with it.
+pub(super) fn is_once(sandbox: &Sandbox) -> bool {
+    serde_json::from_str::<SandboxSpec>(&sandbox.spec).is_ok_and(|spec| spec.once)
+}
+
 /// What is to be done with a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -178,7 +183,6 @@ impl Engine {
         self.observe(sandbox, claim, observed, "sandbox.error").await;
         // Whoever waits for what was to run in it is told now: the same will not become possible by waiting for them.
         self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
-        self.delete_if_once(sandbox).await;
     }
 
     /// Ends everything in it, then itself.
@@ -250,24 +254,5 @@ impl Engine {
         let ours = self.told("write down a sandbox", write.await).unwrap_or(false);
         self.parts.bells.ring(&sandbox.id.to_string());
         ours
-    }
-
-    async fn delete_if_once(&self, sandbox: &Sandbox) {
-        let once = serde_json::from_str::<SandboxSpec>(&sandbox.spec).is_ok_and(|spec| spec.once);
-        if once {
-            self.want_deleted(sandbox.id).await;
-        }
-    }
-
-    /// Wishes a sandbox away, whatever was wished before.
-    pub(super) async fn want_deleted(&self, id: SandboxId) {
-        let input = (id, self.parts.clock.now_us());
-        let wish = self.parts.store.write(Durability::Durable, input, |tx, of| {
-            Box::pin(async move {
-                let Some(found) = sandboxes::get(tx, of.0).await? else { return Ok(()) };
-                sandboxes::want(tx, of.0, found.generation, "deleted", of.1).await.map(drop)
-            })
-        });
-        self.told("delete a sandbox", wish.await);
     }
 }

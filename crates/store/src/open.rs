@@ -126,7 +126,7 @@ impl Store {
     /// [`Error::InUse`], [`Error::SchemaNewer`], [`Error::Directory`], [`Error::Database`].
     pub async fn open(options: &Options, now_us: i64) -> Result<Self> {
         let lock = match &options.place {
-            Place::Directory(directory) => Some(DirectoryLock::take(directory)?),
+            Place::Directory(directory) => Some(DirectoryLock::take(directory).await?),
             Place::Postgres(_) => None,
         };
         let mut connection = options.place.connect_writer().await?;

@@ -206,26 +206,29 @@ impl Engine {
         }
     }
 
-    /// Ends everything in a sandbox that goes.
+    /// Ends everything in a sandbox that goes. False where it is not known to be ended.
     pub(super) async fn end_all_in(
         &self,
         sandbox: &Sandbox,
         claim: Claim,
         state: ExecutionState,
         problem: Option<&Problem>,
-    ) {
+    ) -> bool {
         let taken = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
             Box::pin(executions::claim_of(tx, of.0, of.1))
         });
-        for live in self.told("claim what is in a sandbox", taken.await).unwrap_or_default() {
+        let Some(taken) = self.told("claim what is in a sandbox", taken.await) else { return false };
+        let mut all = true;
+        for live in taken {
             let mut end = conclude(&EndFacts::default());
             end.state = state;
             if let Some(ending) = self.unstarted(&live, &end, problem) {
                 let claim = Claim { server_id: self.server_id, token: live.token };
-                self.write_end(&live, claim, ending, true).await;
+                all &= self.write_end(&live, claim, ending, true).await;
             }
             self.parts.outputs.close(live.id);
         }
+        all
     }
 
     /// The ending of what is known by its row alone.

@@ -182,7 +182,7 @@ impl Engine {
         };
         self.observe(sandbox, claim, observed, "sandbox.error").await;
         // Whoever waits for what was to run in it is told now: the same will not become possible by waiting for them.
-        self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
+        let _next_time = self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
     }
 
     /// Ends everything in it, then itself.
@@ -194,9 +194,12 @@ impl Engine {
         if self.told("close a sandbox", close.await).is_none() {
             return;
         }
-        let held = lock(&self.held).remove(&sandbox.id);
         let end = if reason == "lost" { ExecutionState::Lost } else { ExecutionState::Cancelled };
-        self.end_all_in(sandbox, claim, end, None).await;
+        // Where their ends cannot be written, it goes on until the next pass: what loses its sandbox before would be lost.
+        if !self.end_all_in(sandbox, claim, end, None).await {
+            return;
+        }
+        let held = lock(&self.held).remove(&sandbox.id);
         if let Some(held) = held {
             held.sandbox.stop().await;
         } else if let Err(problem) = self.end_both(sandbox, claim).await {

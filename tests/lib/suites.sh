@@ -7,12 +7,12 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive contract packages dev readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive churn contract packages dev readme v2)
 QUICK=(compile unit)
-SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-outlive soak-v2 soak-fuzz)
+SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-outlive soak-churn soak-v2 soak-fuzz)
 
 # Test targets (crates/*/tests/NAME.rs) that are suites of their own and so not part of `unit`.
-SUITE_TARGETS=(correctness crash outlive)
+SUITE_TARGETS=(correctness crash outlive churn load)
 # Packages whose tests also run as ordinary users.
 PERSONA_PACKAGES=(sandkeep-sandbox sandkeep-image sandkeep-agent sandkeep-runtime sandkeep)
 ESCAPE_MINIMUM=60 # hostile programs; fewer means that the suite did not load
@@ -81,6 +81,15 @@ suite_crash() { target_as_personas crash root user; }
 # A server that is killed, on SQLite and PostgreSQL.
 suite_outlive() { target_as_personas outlive root user; }
 
+# A server over a long time, and hundreds of readers at once.
+suite_churn() {
+    local failed=0
+    target_as_personas load root || failed=1
+    target_as_personas churn root || failed=1
+    TEST_FILTER=sqlite target_as_personas churn user || failed=1
+    return "$failed"
+}
+
 # The running server against its OpenAPI document.
 suite_contract() { "$ROOT/tests/contract/run" "$SANDKEEP"; }
 
@@ -139,6 +148,12 @@ suite_soak-unit() { SANDKEEP_SOAK=1 PROPTEST_CASES=20000 suite_unit; }
 suite_soak-correctness() { SANDKEEP_SOAK=1 suite_correctness; }
 suite_soak-crash() { SANDKEEP_SOAK=1 suite_crash; }
 suite_soak-outlive() { SANDKEEP_SOAK=1 suite_outlive; }
+suite_soak-churn() {
+    local failed=0
+    SANDKEEP_SOAK=1 target_as_personas load root || failed=1
+    SANDKEEP_SOAK=1 target_as_personas churn root || failed=1
+    return "$failed"
+}
 suite_soak-v2() { SANDKEEP_SOAK=1 suite_v2; }
 
 suite_soak-escape() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
@@ -58,6 +59,14 @@ pub(crate) fn sandbox_id() -> Result<SandboxId, Problem> {
 /// `internal`: the kernel gives no random bits.
 pub(crate) fn execution_id() -> Result<ExecutionId, Problem> {
     Ok(ExecutionId::new(now_ms(), random()?))
+}
+
+/// Lets this process have as many descriptors as it may: each sandbox and each connection takes some. The usual 1,024 are for
+/// programs that use `select`.
+pub(crate) fn allow_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, the first thing that cannot be opened says so.
+    let _kept = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The memory of this machine; 1 GiB where the kernel does not say.

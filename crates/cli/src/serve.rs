@@ -111,6 +111,7 @@ impl Args {
 pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     let config = Config::of(&values(&args.file, args.flags())?)?;
     telemetry::install(&config)?;
+    host::allow_descriptors();
     // Before anything is open: a signal that comes while it opens is not lost.
     let [mut terminate, mut interrupt] =
         [listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?];

@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::ends::Bells;
+use crate::offset;
 use crate::output::Outputs;
 use crate::seal::Sealer;
 
@@ -182,6 +183,9 @@ impl Engine {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+            if let Err(problem) = offset::measure(&self.parts.store, &self.parts.clock).await {
+                tracing::warn!(error.code = %problem.code, "the database's clock is taken to go on as before: {problem}");
             }
             let seen = (self.server_id, self.parts.clock.now_us());
             let seen = self

@@ -18,6 +18,7 @@ pub mod ids;
 mod key_file;
 pub mod list;
 pub mod master_key;
+pub mod offset;
 pub mod output;
 pub mod probe;
 pub mod projects;

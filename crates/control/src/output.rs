@@ -20,6 +20,7 @@ use sandkeep_store::{Durability, Store};
 
 use recent::Recent;
 pub use tail::{Piece, Tail};
+use tokio::sync::Semaphore;
 
 /// Bytes of one stream, as they were read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,13 +131,14 @@ pub struct Outputs {
     store: Store,
     blobs: Blobs,
     running: Arc<Mutex<HashMap<ExecutionId, Arc<Recent>>>>,
+    reading: Arc<Semaphore>,
 }
 
 impl Outputs {
     /// Output that is kept in these places.
     #[must_use]
     pub fn new(store: Store, blobs: Blobs) -> Self {
-        Self { store, blobs, running: Arc::default() }
+        Self { store, blobs, running: Arc::default(), reading: Arc::new(Semaphore::new(READ_AT_ONCE)) }
     }
 
     /// Where bytes go that are too large for rows.
@@ -281,8 +283,9 @@ impl Outputs {
         self.lock().contains_key(&id)
     }
 
-    /// Stored pieces that hold something at `position` or later.
+    /// Stored pieces that hold something at `position` or later: the first ones.
     async fn stored(&self, id: ExecutionId, position: u64) -> Result<Vec<Part>> {
+        let _place = self.reading.acquire().await.expect("it is never closed");
         let mut reader = self.store.reader().await?;
         let chunks = index::from(&mut reader, id, position, CHUNKS_AT_ONCE).await?;
         drop(reader);
@@ -315,10 +318,14 @@ impl Outputs {
     }
 }
 
-/// Pieces that are read from the store together.
+/// Readers of the store's output at once, of a store's [`DEFAULT_READERS`](sandkeep_store::open::DEFAULT_READERS): the others
+/// wait their turn, however long, and whoever asks for something else does not wait behind a thousand of them.
+const READ_AT_ONCE: usize = 2;
+
+/// Pieces that are read from the store together: so many small ones, and no further one after so many bytes. A thousand readers
+/// that come late each hold what they have read.
 const CHUNKS_AT_ONCE: u32 = 16;
-/// Bytes after which no other piece is read with them: what one reader holds in memory.
-const BYTES_AT_ONCE: u64 = 256 * 1024;
+const BYTES_AT_ONCE: u64 = 64 * 1024;
 /// Bytes of output in an answer; there are as many answers in memory as requests.
 pub const EXCERPT_MOST: u64 = 1 << 20;
 

@@ -9,6 +9,7 @@ use sandkeep_store::{Durability, Options, Place, Store, open, projects, servers}
 use crate::clock::Clock;
 use crate::fault;
 use crate::ids::fresh;
+use crate::offset;
 
 /// Where a server keeps its books.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the store, migrated as needed, and enters a server of `version` under a fresh id.
+    /// Opens the store, migrated as needed, hears its clock, and enters a server of `version` under a fresh id.
     ///
     /// # Errors
     /// `data_dir_in_use`, `data_dir_unusable`, `schema_newer`, `store_unavailable`.
@@ -63,6 +64,7 @@ impl Session {
         let store = books.open(&clock).await?;
         // The lock on a data directory proves that there is no other server; a database shared by many proves nothing.
         let alone = matches!(books, Books::Directory(_));
+        offset::measure(&store, &clock).await?;
         let session = Session { id: fresh(&clock), store, clock };
         session.enter(version, alone).await?;
         Ok(session)

@@ -1,6 +1,7 @@
 //! What the server measures of itself, listed once. A test finds metrics that nobody sets.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -96,6 +97,10 @@ metrics! {
         "Whether a component answered its last probe", Family::default();
     probe_duration: Family<Component, Histogram, Make> = "probe_duration", Some(Unit::Seconds),
         "Time that a probe of a component took", Family::new_with_constructor(durations as Make);
+    clock_offset: Gauge<f64, AtomicU64> = "clock_offset", Some(Unit::Seconds),
+        "How far the database's clock is ahead of this machine's; its time counts", Gauge::default();
+    tasks: Gauge = "tasks", None::<Unit>,
+        "Tasks of the whole process that have not ended", Gauge::default();
     certificate_reloads_failed: Counter = "certificate_reloads_failed", None::<Unit>,
         "Changed certificate files that could not be used", Counter::default();
 }

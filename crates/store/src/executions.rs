@@ -117,13 +117,13 @@ pub struct Claim {
 statements! {
     ACCEPT = "INSERT INTO executions (id, project_id, sandbox_id, state, kind, language, request, token, created_us)
         VALUES ($1, $2, $3, 'queued', $4, $5, $6, 0, $7)";
-    /// A row is free when nobody has it, or whoever has it was not heard of since $3; and only whoever holds its sandbox,
+    /// A row is free when nobody has it, or another who has it was not heard of since $3; and only whoever holds its sandbox,
     /// running, can do something with it. The oldest first.
     CLAIM: Live = {
         sqlite: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
             SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
             LEFT JOIN servers s ON s.id = e.server_id
-            WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+            WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3)
                 AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
@@ -131,7 +131,7 @@ statements! {
         postgres: "UPDATE executions SET state = 'starting', server_id = $1, token = token + 1 WHERE id IN (
             SELECT e.id FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
             LEFT JOIN servers s ON s.id = e.server_id
-            WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.seen_us < $3)
+            WHERE e.state IN ('queued', 'starting') AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3)
                 AND b.server_id = $1 AND b.state = 'running'
             ORDER BY e.created_us, e.id LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
             RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,

@@ -6,8 +6,8 @@
 //! [`executions`], …); [`sql`] lists all of them for the test that prepares each against both databases.
 //!
 //! It is not for decisions: what may follow what is in `sandkeep_core`. Functions here are named by intent
-//! (`claim`, `finish`), guard what they change, and say what they found. They take the time from their caller
-//! (`docs/decisions/0010-clocks.md`).
+//! (`claim`, `finish`), guard what they change, and say what they found. They take the time from their caller,
+//! who asks for it beforehand ([`time`], `docs/decisions/0010-clocks.md`).
 
 pub mod audit;
 pub mod connection;
@@ -30,6 +30,7 @@ pub mod secrets;
 pub mod servers;
 pub mod settings;
 pub mod sql;
+pub mod time;
 pub mod tokens;
 pub mod wake;
 pub mod writer;

@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
 use crate::migrate;
+use crate::time;
 use crate::wake::{Bells, Channel, Wakeups};
 use crate::writer::{Durability, Running, Tx, Writer};
 
@@ -118,16 +119,18 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, made anew or migrated forward as needed. `now_us` stands in the books as the time of migration.
+    /// Opens the store, made anew or migrated forward as needed. The time of a migration stands in the
+    /// books; on SQLite it is `now_us`.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::SchemaNewer`], [`Error::Directory`], [`Error::Database`].
     pub async fn open(options: &Options, now_us: i64) -> Result<Self> {
         let lock = match &options.place {
-            Place::Directory(directory) => Some(DirectoryLock::take(directory)?),
+            Place::Directory(directory) => Some(DirectoryLock::take(directory).await?),
             Place::Postgres(_) => None,
         };
         let mut connection = options.place.connect_writer().await?;
+        let now_us = time::now_us(&mut connection).await?.unwrap_or(now_us);
         migrate::forward(&mut connection, &options.place, now_us).await?;
         let readers = Arc::new(Readers::open(options).await?);
         let bells = Arc::new(Bells::default());

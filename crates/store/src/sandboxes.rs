@@ -140,14 +140,14 @@ statements! {
         sqlite: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
             WHERE b.observed_generation < b.generation AND b.next_try_us <= $4
-                AND (s.id IS NULL OR s.seen_us < $3)
+                AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3)
             ORDER BY b.updated_us LIMIT $2)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
                 server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us",
         postgres: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
             WHERE b.observed_generation < b.generation AND b.next_try_us <= $4
-                AND (s.id IS NULL OR s.seen_us < $3)
+                AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3)
             ORDER BY b.updated_us LIMIT $2 FOR UPDATE OF b SKIP LOCKED)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
                 server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us"
@@ -155,16 +155,17 @@ statements! {
     UNSETTLED: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
         server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes
         WHERE server_id = $1 AND observed_generation < generation AND next_try_us <= $3 ORDER BY updated_us LIMIT $2";
-    /// Everything that a server not heard of since $3 had, settled or not.
+    /// Everything that another server not heard of since $3 had, settled or not. Never one's own: a clock that jumps makes
+    /// everybody's last heartbeat old.
     ADOPT: Sandbox = {
         sqlite: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
-            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.seen_us < $3) ORDER BY b.updated_us LIMIT $2)
+            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3) ORDER BY b.updated_us LIMIT $2)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
                 server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us",
         postgres: "UPDATE sandboxes SET server_id = $1, token = token + 1 WHERE id IN (
             SELECT b.id FROM sandboxes b LEFT JOIN servers s ON s.id = b.server_id
-            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.seen_us < $3) ORDER BY b.updated_us LIMIT $2
+            WHERE b.server_id IS NOT NULL AND (s.id IS NULL OR s.id <> $1 AND s.seen_us < $3) ORDER BY b.updated_us LIMIT $2
             FOR UPDATE OF b SKIP LOCKED)
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
                 server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us"

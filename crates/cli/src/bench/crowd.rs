@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandkeep_core::code::Problem;
 use sandkeep_core::enforcement::Level;
 use sandkeep_runtime::driver::Facts;
@@ -106,7 +105,7 @@ pub(crate) async fn alive(
     asked: u32,
     state_dir: Option<&PathBuf>,
 ) -> Result<Alive, Stop> {
-    allow_descriptors();
+    crate::host::allow_descriptors();
     let (before, mounts_before) = (Host::now(), weight::mounts());
     let begun = Instant::now();
     let (crowd, failure) = gather(driver, asked).await;
@@ -190,13 +189,6 @@ async fn stop_all(crowd: &[Held]) {
         true
     })
     .await;
-}
-
-/// Each sandbox holds descriptors of ours. The default of 1,024 is for programs that use `select`.
-fn allow_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, the first sandbox that cannot be made says so.
-    let _kept = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 fn processes(facts: &[Facts]) -> Vec<Process> {

@@ -5,6 +5,7 @@
 #[path = "../../../runtime/tests/support/mod.rs"]
 pub mod driver;
 pub mod host;
+pub mod server;
 
 use std::io::{Read, Write as _};
 use std::path::PathBuf;

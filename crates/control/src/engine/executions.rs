@@ -9,10 +9,11 @@ use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::driver::Ended;
 use sandkeep_runtime::outcome;
 use sandkeep_store::executions::{self, Claim, Ending, Live};
-use sandkeep_store::sandboxes::Sandbox;
+use sandkeep_store::sandboxes::{self, Sandbox};
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Guarded, events};
 
+use super::sandboxes::is_once;
 use super::{Engine, Held, PASS_MOST, PERIOD, lock};
 use crate::executions::told_of_live as told;
 use crate::request::ExecutionRequest;
@@ -87,13 +88,14 @@ impl Engine {
         let claim = Claim { server_id: self.server_id, token: live.token + 1 };
         let end = conclude(&EndFacts { cancelled: true, ..EndFacts::default() });
         let Some(ending) = self.unstarted(live, &end, None) else { return };
-        let input = (live.id, self.server_id, live.token, claim, ending, live.project_id);
+        let input = (live.id, self.server_id, live.token, claim, ending, live.project_id, live.sandbox_id);
         let write = self.parts.store.write(Durability::Durable, input, |tx, of| {
             Box::pin(async move {
                 if executions::take_queued(tx, of.0, of.1, of.2).await?.is_updated()
                     && executions::finish(tx, of.0, of.3, &of.4).await?.is_updated()
                 {
                     tell_end(tx, of.0, of.5, &of.4).await?;
+                    wish_away_if_once(tx, of.6, of.4.finished_us).await?;
                 }
                 Ok(())
             })
@@ -127,12 +129,8 @@ impl Engine {
         }
         let stored = self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
-        let Some(held) = held else { return };
-        if stored {
+        if let Some(held) = held.filter(|_| stored) {
             self.say_stored(&held, id).await;
-        }
-        if held.once {
-            self.want_deleted(sandbox_id).await;
         }
     }
 
@@ -150,7 +148,15 @@ impl Engine {
         let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
         let mut result = told(&mine.live, enforcement);
         let end = match ended {
-            Ok(Some(Done { work, ended })) => outcome::tell(&mut result, &work, *ended),
+            Ok(Some(Done { work, ended })) => {
+                let end = outcome::tell(&mut result, &work, *ended);
+                // Written down by this machine's wall clock.
+                let moved =
+                    |at: Timestamp| Timestamp::from_unix_ms(self.parts.clock.at_wall_ms(at.unix_ms()));
+                (result.started_at, result.finished_at) =
+                    (result.started_at.map(moved), result.finished_at.map(moved));
+                end
+            }
             Ok(None) => conclude(&EndFacts { cancelled: true, ..EndFacts::default() }),
             Err(problem) => {
                 result.error = Some(outcome::info(&problem));
@@ -164,20 +170,27 @@ impl Engine {
             }
         };
         result.set_end(&end);
-        result.finished_at.get_or_insert(now);
+        in_order(&mut result, now);
         let Some(ending) = ending(&result) else { return false };
-        self.write_end(&mine.live, mine.claim, ending).await
+        self.write_end(&mine.live, mine.claim, ending, held.is_none_or(|held| held.once)).await
     }
 
-    /// Writes an end, until it is written or another's. False when this server stops before.
-    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending) -> bool {
-        let input = (live.id, live.project_id, claim, ending);
+    /// Writes an end, until it is written or another's. False when this server stops before. Where the sandbox is one that may
+    /// have been made for this execution alone, it goes with it.
+    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending, may_be_once: bool) -> bool {
+        let sandbox_id = may_be_once.then_some(live.sandbox_id);
+        let input = (live.id, live.project_id, claim, ending, sandbox_id);
         loop {
             let write = self.parts.store.write(Durability::Durable, input.clone(), |tx, of| {
                 Box::pin(async move {
                     let done = executions::finish(tx, of.0, of.2, &of.3).await?;
                     match done {
-                        Guarded::Updated => tell_end(tx, of.0, of.1, &of.3).await?,
+                        Guarded::Updated => {
+                            tell_end(tx, of.0, of.1, &of.3).await?;
+                            if let Some(sandbox_id) = of.4 {
+                                wish_away_if_once(tx, sandbox_id, of.3.finished_us).await?;
+                            }
+                        }
                         Guarded::Stale => tell_late(tx, of.0, of.1, &of.3).await?,
                         Guarded::Absent => {}
                     }
@@ -196,26 +209,29 @@ impl Engine {
         }
     }
 
-    /// Ends everything in a sandbox that goes.
+    /// Ends everything in a sandbox that goes. False where it is not known to be ended.
     pub(super) async fn end_all_in(
         &self,
         sandbox: &Sandbox,
         claim: Claim,
         state: ExecutionState,
         problem: Option<&Problem>,
-    ) {
+    ) -> bool {
         let taken = self.parts.store.write(Durability::Durable, (sandbox.id, claim), |tx, of| {
             Box::pin(executions::claim_of(tx, of.0, of.1))
         });
-        for live in self.told("claim what is in a sandbox", taken.await).unwrap_or_default() {
+        let Some(taken) = self.told("claim what is in a sandbox", taken.await) else { return false };
+        let mut all = true;
+        for live in taken {
             let mut end = conclude(&EndFacts::default());
             end.state = state;
             if let Some(ending) = self.unstarted(&live, &end, problem) {
                 let claim = Claim { server_id: self.server_id, token: live.token };
-                self.write_end(&live, claim, ending).await;
+                all &= self.write_end(&live, claim, ending, true).await;
             }
             self.parts.outputs.close(live.id);
         }
+        all
     }
 
     /// The ending of what is known by its row alone.
@@ -228,9 +244,17 @@ impl Engine {
         let mut result = told(live, Enforcement::full());
         result.error = problem.map(outcome::info);
         result.set_end(end);
-        result.finished_at = Some(Timestamp::from_unix_ms(self.parts.clock.now_ms()));
+        in_order(&mut result, Timestamp::from_unix_ms(self.parts.clock.now_ms()));
         ending(&result)
     }
+}
+
+/// It has ended by `now`. A clock that was set in the meantime makes no end come before its beginning.
+fn in_order(result: &mut ExecutionResult, now: Timestamp) {
+    let (created, now) = (result.created_at, now.max(result.created_at));
+    result.started_at = result.started_at.map(|at| at.clamp(created, now));
+    let begun = result.started_at.unwrap_or(created);
+    result.finished_at = Some(result.finished_at.unwrap_or(now).clamp(begun, now));
 }
 
 fn ending(result: &ExecutionResult) -> Option<Ending> {
@@ -238,6 +262,23 @@ fn ending(result: &ExecutionResult) -> Option<Ending> {
         result.finished_at.map_or(0, |at| i64::try_from(at.unix_ms() * 1000).unwrap_or(i64::MAX));
     let text = serde_json::to_string(result).ok()?;
     Some(Ending { state: result.status.as_str(), result: text, finished_us })
+}
+
+/// Wishes a sandbox away that was made for one execution, in the write of its end: nobody is left to do it where the server dies
+/// right afterwards.
+async fn wish_away_if_once(
+    tx: &mut sandkeep_store::Tx,
+    id: sandkeep_core::id::SandboxId,
+    now_us: i64,
+) -> sandkeep_store::Result<()> {
+    while let Some(found) = sandboxes::get(tx, id).await? {
+        let goes = found.desired == "running" && is_once(&found);
+        // Where another server's wish came between the two, it is looked at again.
+        if !goes || sandboxes::want(tx, id, found.generation, "deleted", now_us).await? != Guarded::Stale {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn tell_end(
@@ -270,4 +311,37 @@ async fn tell(
     let (subject, data) = (id.to_string(), format!("{{\"status\":\"{}\"}}", ending.state));
     let news = events::News { project_id, kind, subject: &subject, data: &data };
     events::add(tx, &news, ending.finished_us).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_comes_before_its_beginning() {
+        let check =
+            |created, started: Option<u64>, finished: Option<u64>, now, expected: (Option<u64>, u64)| {
+                let at = Timestamp::from_unix_ms;
+                let (id, sandbox_id) = (
+                    sandkeep_core::id::ExecutionId::new(1, [7; 10]),
+                    sandkeep_core::id::SandboxId::new(1, [7; 10]),
+                );
+                let kind = sandkeep_core::execution::Kind::Command;
+                let mut result =
+                    ExecutionResult::queued(id, sandbox_id, kind, None, Enforcement::full(), at(created));
+                (result.started_at, result.finished_at) = (started.map(at), finished.map(at));
+                in_order(&mut result, at(now));
+                let found =
+                    (result.started_at.map(Timestamp::unix_ms), result.finished_at.unwrap().unix_ms());
+                assert_eq!(found, expected);
+            };
+        check(10, Some(12), Some(15), 17, (Some(12), 15));
+        check(10, None, None, 17, (None, 17));
+        // The clock was set back, or that of the supervisor's machine is late.
+        check(10, Some(2), Some(5), 7, (Some(10), 10));
+        check(10, Some(2), Some(5), 17, (Some(10), 10));
+        check(10, None, None, 7, (None, 10));
+        // Or it is early.
+        check(10, Some(22), Some(25), 17, (Some(17), 17));
+    }
 }

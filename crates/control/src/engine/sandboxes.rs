@@ -12,7 +12,7 @@ use sandkeep_runtime::{Sandbox as LiveSandbox, driver};
 use sandkeep_store::executions::Claim;
 use sandkeep_store::sandboxes::{self, Observed, Sandbox};
 use sandkeep_store::wake::Channel;
-use sandkeep_store::{Durability, Guarded, events};
+use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
 use super::find::owned;
@@ -22,8 +22,6 @@ use crate::request::SandboxSpec;
 /// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
 const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MOST: Duration = Duration::from_secs(300);
-/// How often a wish is repeated that another one came before: each time somebody else has got on.
-const WISHES_MOST: u32 = 10;
 
 /// Why a sandbox is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +32,11 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// How often it was tried.
     pub(crate) attempt: u32,
+}
+
+/// Whether it was made for one execution, and goes with it.
+pub(super) fn is_once(sandbox: &Sandbox) -> bool {
+    serde_json::from_str::<SandboxSpec>(&sandbox.spec).is_ok_and(|spec| spec.once)
 }
 
 /// What is to be done with a sandbox.
@@ -221,8 +224,7 @@ impl Engine {
         };
         self.observe(sandbox, claim, observed, "sandbox.error").await;
         // Whoever waits for what was to run in it is told now: the same will not become possible by waiting for them.
-        self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
-        self.delete_if_once(sandbox).await;
+        let _next_time = self.end_all_in(sandbox, claim, ExecutionState::Failed, Some(problem)).await;
     }
 
     /// Ends everything in it, then itself.
@@ -234,9 +236,12 @@ impl Engine {
         if self.told("close a sandbox", close.await).is_none() {
             return;
         }
-        let held = lock(&self.held).remove(&sandbox.id);
         let (end, why) = end_within(reason);
-        self.end_all_in(sandbox, claim, end, Some(&why)).await;
+        // Where their ends cannot be written, it goes on until the next pass: what loses its sandbox before would be lost.
+        if !self.end_all_in(sandbox, claim, end, Some(&why)).await {
+            return;
+        }
+        let held = lock(&self.held).remove(&sandbox.id);
         if let Some(held) = held {
             held.sandbox.stop().await;
         } else if let Err(problem) = self.end_both(sandbox, claim).await {
@@ -294,36 +299,5 @@ impl Engine {
         let ours = self.told("write down a sandbox", write.await).unwrap_or(false);
         self.parts.bells.ring(&sandbox.id.to_string());
         ours
-    }
-
-    async fn delete_if_once(&self, sandbox: &Sandbox) {
-        let once = serde_json::from_str::<SandboxSpec>(&sandbox.spec).is_ok_and(|spec| spec.once);
-        if once {
-            self.want_deleted(sandbox.id).await;
-        }
-    }
-
-    /// Wishes a sandbox away, whatever was wished before, also where another server wishes at the same moment.
-    pub(super) async fn want_deleted(&self, id: SandboxId) {
-        let mut stale = 0;
-        while stale < WISHES_MOST {
-            let input = (id, self.parts.clock.now_us());
-            let wish = self.parts.store.write(Durability::Durable, input, |tx, of| {
-                Box::pin(async move {
-                    let Some(found) = sandboxes::get(tx, of.0).await? else { return Ok(true) };
-                    if matches!(found.desired.as_str(), "deleted" | "lost") {
-                        return Ok(true);
-                    }
-                    Ok(sandboxes::want(tx, of.0, found.generation, "deleted", of.1).await? != Guarded::Stale)
-                })
-            });
-            match self.told("delete a sandbox", wish.await) {
-                Some(true) => return,
-                Some(false) => stale += 1,
-                None if self.paused().await => {}
-                None => return,
-            }
-        }
-        tracing::error!(sandbox.id = %id, "a sandbox could not be wished away: it changed each time");
     }
 }

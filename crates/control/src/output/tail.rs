@@ -50,31 +50,41 @@ impl Piece {
     }
 }
 
-/// A reader. It takes no memory for what it has not read: a slow one reads from the store.
+/// Bytes of a piece at most: what a reader that is slow, one of a thousand, holds in whatever form it is passed on.
+const PIECE_MOST: usize = 32 * 1024;
+
+/// A reader. What it has not been given yet lies with all readers of it, or in the store: a slow one takes no memory of its own
+/// for what is written meanwhile.
 #[derive(Debug)]
 pub struct Tail {
     outputs: Outputs,
     id: ExecutionId,
+    /// Of what comes next.
     position: u64,
     /// `None` when nobody writes it any more.
     recent: Option<Arc<Recent>>,
-    /// Of pieces that were read and not given yet.
-    ready: VecDeque<Piece>,
+    /// Parts that were found and not given whole yet, and which segment of the first of them holds the position.
+    found: VecDeque<Arc<Part>>,
+    segment: Cursor,
+}
+
+/// A segment of a part.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    index: usize,
+    /// Bytes of the part before it.
+    before: u64,
 }
 
 impl Tail {
     pub(super) fn new(outputs: Outputs, id: ExecutionId, position: u64, recent: Option<Arc<Recent>>) -> Self {
-        Self { outputs, id, position, recent, ready: VecDeque::new() }
+        Self { outputs, id, position, recent, found: VecDeque::new(), segment: Cursor::default() }
     }
 
     /// The position of what comes next.
     #[must_use]
     pub fn position(&self) -> u64 {
-        match self.ready.front() {
-            Some(Piece::Bytes { position, .. }) => *position,
-            Some(Piece::Gap { from, .. }) => *from,
-            None => self.position,
-        }
+        self.position
     }
 
     /// What comes next; `None` at the end of the log. Cancel-safe.
@@ -83,8 +93,13 @@ impl Tail {
     /// What is stored could not be read; the next call tries again.
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Ok(Some(piece));
+            while let Some(part) = self.found.front() {
+                if let Some(piece) = piece(part, self.position, &mut self.segment) {
+                    self.position = piece.end();
+                    return Ok(Some(piece));
+                }
+                self.found.pop_front();
+                self.segment = Cursor::default();
             }
             if !self.fill().await? {
                 return Ok(None);
@@ -97,7 +112,7 @@ impl Tail {
         let Some(recent) = self.recent.clone() else { return self.fill_from_store().await };
         match recent.find(self.position) {
             Found::Part(part) => {
-                self.take(&part);
+                self.found.push_back(part);
                 Ok(true)
             }
             Found::NotYet => {
@@ -115,38 +130,37 @@ impl Tail {
 
     async fn fill_from_store(&mut self) -> Result<bool> {
         let parts = self.outputs.stored(self.id, self.position).await?;
-        let any = !parts.is_empty();
-        for part in parts {
-            self.take(&part);
-        }
-        Ok(any)
+        self.found.extend(parts.into_iter().map(Arc::new));
+        Ok(!self.found.is_empty())
     }
+}
 
-    /// Makes ready what `part` holds from where this reader stands.
-    fn take(&mut self, part: &Part) {
-        match part {
-            Part::Gap { to, .. } => {
-                if *to > self.position {
-                    self.ready.push_back(Piece::Gap { from: self.position, to: *to });
-                    self.position = *to;
+/// What `part` holds from `position` on, up to [`PIECE_MOST`] of one stream. `segment` is where the last look ended.
+fn piece(part: &Part, position: u64, segment: &mut Cursor) -> Option<Piece> {
+    match part {
+        Part::Gap { to, .. } => (*to > position).then_some(Piece::Gap { from: position, to: *to }),
+        Part::Segments { from, segments } => {
+            while let Some(at) = segments.get(segment.index) {
+                let skip =
+                    usize::try_from(position.saturating_sub(from + segment.before)).unwrap_or(usize::MAX);
+                if skip < at.bytes.len() {
+                    let rest = &at.bytes[skip..];
+                    let bytes = rest[..cut(rest)].to_vec();
+                    return Some(Piece::Bytes { position, stream: at.stream, bytes });
                 }
+                segment.index += 1;
+                segment.before += at.bytes.len() as u64;
             }
-            Part::Segments { from, segments } => {
-                let mut at = *from;
-                for segment in segments {
-                    let end = at + segment.bytes.len() as u64;
-                    if end > self.position {
-                        let skipped = usize::try_from(self.position.saturating_sub(at)).unwrap_or(0);
-                        self.ready.push_back(Piece::Bytes {
-                            position: self.position,
-                            stream: segment.stream,
-                            bytes: segment.bytes[skipped..].to_vec(),
-                        });
-                        self.position = end;
-                    }
-                    at = end;
-                }
-            }
+            None
         }
     }
+}
+
+/// How many of `bytes` make a piece: none is cut within a character, if they are text.
+fn cut(bytes: &[u8]) -> usize {
+    if bytes.len() <= PIECE_MOST {
+        return bytes.len();
+    }
+    let is_begin = |at: &usize| bytes[*at] & 0b1100_0000 != 0b1000_0000;
+    (PIECE_MOST - 3..=PIECE_MOST).rev().find(is_begin).unwrap_or(PIECE_MOST)
 }

@@ -119,3 +119,34 @@ async fn what_is_damaged_is_not_shown_as_output() {
     let mut tail = outputs.tail(id(), 0);
     assert!(matches!(tail.next().await, Err(Error::Damaged { from: 0, .. })));
 }
+
+#[tokio::test]
+async fn a_reader_is_given_no_more_at_once_than_a_piece_and_no_character_in_two() {
+    let (_directory, outputs) = outputs().await;
+    outputs.open(id(), 0);
+    // From three bytes each, with a byte in front: no multiple of a piece is between two of them.
+    let text = format!("x{}", "\u{20ac}".repeat(100_000));
+    let segments = vec![
+        Segment { stream: Stream::Stdout, bytes: text.clone().into_bytes() },
+        Segment { stream: Stream::Stderr, bytes: vec![0x80; 100_000] },
+    ];
+    outputs.append(id(), Part::Segments { from: 0, segments }).await.unwrap();
+    let live = outputs.tail(id(), 0);
+    outputs.close(id());
+    for mut tail in [live, outputs.stored_tail(id(), 0)] {
+        let (mut at, mut whole) = (0, [String::new(), String::new()]);
+        while let Some(piece) = tail.next().await.unwrap() {
+            assert!(piece.bytes() <= 32 * 1024);
+            let Piece::Bytes { position, stream, bytes } = piece else { panic!("nothing is missing") };
+            assert_eq!(position, at);
+            at += bytes.len() as u64;
+            assert_eq!(tail.position(), at);
+            match stream {
+                Stream::Stdout => whole[0].push_str(std::str::from_utf8(&bytes).unwrap()),
+                // What is no text is cut anywhere.
+                Stream::Stderr => whole[1].push_str(&"x".repeat(bytes.len())),
+            }
+        }
+        assert!(whole[0] == text && whole[1].len() == 100_000);
+    }
+}

@@ -1,5 +1,13 @@
 //! The engine on a real store and the real driver `local`: what is accepted runs and ends once.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it skips"
+)]
+
+mod clocks;
+#[path = "../../../store/tests/support/postgres.rs"]
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +53,10 @@ impl Bed {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let books = Books::Directory(directory.path().join("data"));
-        let session = Session::open(&books, Clock::new(), "0.1.0").await.unwrap();
+        Self::on(Session::open(&books, Clock::new(), "0.1.0").await.unwrap(), directory).await
+    }
+
+    async fn on(session: Session, directory: tempfile::TempDir) -> Self {
         let parts = parts(&session, directory.path()).await;
         let id: ProjectId = ids::fresh(&parts.clock);
         let made = parts

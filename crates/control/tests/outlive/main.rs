@@ -73,6 +73,12 @@ fn is_soak() -> bool {
     std::env::var_os("SANDKEEP_SOAK").is_some()
 }
 
+/// How often a server is killed, on each database.
+fn kills() -> u32 {
+    let given = std::env::var("SANDKEEP_KILLS").ok().map(|text| text.parse().unwrap());
+    given.unwrap_or_else(|| if is_soak() { 2_000 } else { 50 })
+}
+
 /// A small generator of random numbers (Knuth's constants); the seed is in the test's output.
 struct Random(u64);
 
@@ -94,7 +100,7 @@ impl Random {
 fn killed_at_random(bed: &Bed) {
     let mut random = Random::seeded();
     let mut accepted = Vec::new();
-    for _ in 0..if is_soak() { 2_000 } else { 50 } {
+    for _ in 0..kills() {
         let server = Server::start(bed, "work");
         std::thread::sleep(Duration::from_micros(random.below(700_000))); // the moment itself, not a wait for something
         accepted.extend(server.kill());

@@ -130,12 +130,16 @@ impl Server {
         assert!(crash::is_ahead(), "every point that was met aborted");
     }
 
-    /// Lets everything that was accepted end, then ends the sandboxes.
+    /// Lets everything that was accepted end, then ends the sandboxes, but for those that were made for what has ended: they go
+    /// by themselves.
     async fn drain(&self) {
         let now = self.parts.clock.now_us();
         for sandbox in self.sandboxes().await {
             while self.is_at_work(sandbox.id).await {
                 tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if self.goes_by_itself(&sandbox).await {
+                continue;
             }
             let wish = (sandbox.id, now);
             let wished = self.parts.store.write(Durability::Durable, wish, |tx, of| {
@@ -173,6 +177,12 @@ impl Server {
     async fn is_at_work(&self, id: SandboxId) -> bool {
         let mut reader = self.parts.store.reader().await.unwrap();
         !executions::live_of(&mut reader, id, &Before::nothing(), 1).await.unwrap().is_empty()
+    }
+
+    async fn goes_by_itself(&self, sandbox: &sandboxes::Sandbox) -> bool {
+        let mut reader = self.parts.store.reader().await.unwrap();
+        let ended = executions::finished_of(&mut reader, sandbox.id, &Before::nothing(), 1).await.unwrap();
+        serde_json::from_str::<SandboxSpec>(&sandbox.spec).unwrap().once && !ended.is_empty()
     }
 
     async fn sandbox(&self, once: bool) -> SandboxId {

@@ -26,6 +26,10 @@ use crate::state::App;
 /// Requests at once on one connection of HTTP/2.
 const STREAMS_MOST: u32 = 128;
 
+/// What a connection keeps of an answer that its peer does not take: two pieces of a stream. A thousand slow readers keep so much
+/// each (hyper's own bound is 408 KiB).
+const BUFFER_MOST: usize = 64 * 1024;
+
 /// What serves a connection.
 pub(super) struct Connection {
     pub(super) router: Router,
@@ -85,6 +89,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header)
+            .max_buf_size(limits.header.max(BUFFER_MOST))
             .serve_connection(io, service)
             .with_upgrades();
         let mut serving = pin!(serving);

@@ -26,6 +26,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 
 /// A client has nothing to say: what it sends is a close, a pong, or let go of.
 const MESSAGE_MOST: usize = 4096;
+/// What is read at once, and kept for it as long as the WebSocket is open; 128 KiB unless said.
+const READ_MOST: usize = 4096;
 /// For the other side to answer the close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -40,20 +42,20 @@ pub(crate) fn open(app: &App, upgrade: WebSocketUpgrade, source: impl Source) ->
         Problem::new(ErrorCode::Overloaded, message).expecting("the same request again in a moment")
     })?;
     let (app, counted) = (app.clone(), app.tasks.token());
-    Ok(upgrade.max_message_size(MESSAGE_MOST).max_frame_size(MESSAGE_MOST).on_upgrade(
-        move |mut socket| async move {
-            let (_place, _counted) = (place, counted);
-            if let Some(why) = tell(&app, &mut socket, source).await {
-                let closing = async {
-                    // What else it sends is let go of.
-                    if socket.send(Message::Close(Some(why))).await.is_ok() {
-                        while socket.recv().await.is_some_and(|message| message.is_ok()) {}
-                    }
-                };
-                let _silent = tokio::time::timeout(CLOSE_WITHIN, closing).await;
-            }
-        },
-    ))
+    let upgrade =
+        upgrade.max_message_size(MESSAGE_MOST).max_frame_size(MESSAGE_MOST).read_buffer_size(READ_MOST);
+    Ok(upgrade.on_upgrade(move |mut socket| async move {
+        let (_place, _counted) = (place, counted);
+        if let Some(why) = tell(&app, &mut socket, source).await {
+            let closing = async {
+                // What else it sends is let go of.
+                if socket.send(Message::Close(Some(why))).await.is_ok() {
+                    while socket.recv().await.is_some_and(|message| message.is_ok()) {}
+                }
+            };
+            let _silent = tokio::time::timeout(CLOSE_WITHIN, closing).await;
+        }
+    }))
 }
 
 /// Tells all there is. Why it is to be closed; `None` when the other side is gone.

@@ -8,7 +8,7 @@ use crate::{Bed, NOW, SECOND, both, durably, enter, execution_id, sandbox_id};
 
 both! { only_who_holds_the_sandbox_claims a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
 a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_taken_over_not_started
-two_who_take_over_at_once_share_nothing what_was_cancelled_is_found
+two_who_take_over_at_once_share_nothing what_was_cancelled_is_found nobody_takes_their_own_over
         a_sandbox_that_goes_takes_its_executions a_voided_server_notices }
 
 /// Servers heard of before this are dead.
@@ -113,6 +113,24 @@ mod cases {
         let rest = claim(bed, bed.server_id, 10).await;
         assert_eq!(rest.iter().map(|live| live.id).collect::<Vec<_>>(), [second]);
         assert!(claim(bed, bed.server_id, 10).await.is_empty(), "nothing is left");
+    }
+
+    /// A clock that jumps makes everybody's last heartbeat old, also one's own.
+    pub(super) async fn nobody_takes_their_own_over(bed: &Bed) {
+        let late = enter(&bed.store, ALIVE_SINCE - 1).await;
+        let id = accept_at(bed, late, NOW).await;
+        let place = place_of(bed, id).await;
+        let began = claim(bed, late, 10).await;
+        assert_eq!(began.iter().map(|live| live.id).collect::<Vec<_>>(), [id]);
+        assert!(claim(bed, late, 10).await.is_empty(), "it has begun already");
+        assert_eq!(adopt_sandboxes(bed, late).await, 0);
+        let wish = (place, 1);
+        durably!(bed.store, wish, |tx, of| sandboxes::want(tx, of.0, of.1, "deleted", NOW)).unwrap();
+        let claimed =
+            durably!(bed.store, late, |tx, by| sandboxes::claim(tx, *by, 10, ALIVE_SINCE, NOW)).unwrap();
+        assert!(claimed.is_empty(), "it finds what it has to do without a claim");
+        // Another does.
+        assert_eq!(adopt_sandboxes(bed, bed.server_id).await, 1);
     }
 
     pub(super) async fn a_dead_server_is_taken_over(bed: &Bed) {

@@ -1,6 +1,8 @@
 //! Early, late, slow and returning readers see the same bytes at the same positions.
 
 use super::*;
+use sandkeep_core::output::OutputLog;
+use sandkeep_core::size::ByteSize;
 use sandkeep_store::{Options, Place as StorePlace};
 
 async fn outputs() -> (tempfile::TempDir, Outputs) {
@@ -148,5 +150,65 @@ async fn a_reader_is_given_no_more_at_once_than_a_piece_and_no_character_in_two(
             }
         }
         assert!(whole[0] == text && whole[1].len() == 100_000);
+    }
+}
+
+/// A log of `total` bytes, in pieces of both streams in turn, and the same in core's words.
+async fn written(outputs: &Outputs, id: ExecutionId, total: u64) -> OutputLog {
+    let mut log = OutputLog::keeping(ByteSize::from_bytes(EXCERPT_MOST));
+    let mut at = 0;
+    while at < total {
+        let bytes: Vec<u8> = (at..total.min(at + 99_999)).map(|position| position.to_le_bytes()[1]).collect();
+        let stream = if at.is_multiple_of(2) { Stream::Stdout } else { Stream::Stderr };
+        log.append(stream, &bytes);
+        let (from, segments) = (at, vec![Segment { stream, bytes }]);
+        at += segments[0].bytes.len() as u64;
+        outputs.append(id, Part::Segments { from, segments }).await.unwrap();
+    }
+    log
+}
+
+#[tokio::test]
+async fn an_excerpt_is_what_a_log_of_its_size_would_have_kept() {
+    let (_directory, outputs) = outputs().await;
+    for (number, total) in
+        (0..).zip([0, 5, EXCERPT_MOST - 1, EXCERPT_MOST, EXCERPT_MOST + 1, 3 * EXCERPT_MOST])
+    {
+        let id = ExecutionId::new(1, [number; 10]);
+        let log = written(&outputs, id, total).await;
+        let totals = [log.total_of(Stream::Stdout), log.total_of(Stream::Stderr)];
+        // Whether it is known how much was written, or counted.
+        for known in [totals, [0, 0]] {
+            let excerpt = outputs.excerpt(id, known).await.unwrap();
+            assert_eq!(excerpt.gap, log.gap(), "{total}");
+            assert_eq!(excerpt.stdout, log.kept(Stream::Stdout), "{total}");
+            assert_eq!(excerpt.stderr, log.kept(Stream::Stderr), "{total}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_excerpt_has_one_gap_where_the_log_has_one() {
+    let (_directory, outputs) = outputs().await;
+    let most = EXCERPT_MOST;
+    // Before the head is full, after it, and into the tail.
+    for (number, from, to, expected) in [
+        (1, 10, 5 * most, (10, 5 * most)),
+        (2, 10, 20, (10, 20)),
+        (3, most, 2 * most, (head_of(most), 2 * most)),
+        (4, 2 * most, 5 * most, (head_of(most), 5 * most)),
+    ] {
+        let id = ExecutionId::new(1, [number; 10]);
+        let first = vec![b'a'; usize::try_from(from).unwrap()];
+        outputs.append(id, part(0, &first)).await.unwrap();
+        outputs.append(id, Part::Gap { from, to }).await.unwrap();
+        let last = Segment { stream: Stream::Stdout, bytes: vec![b'z'; 1000] };
+        outputs.append(id, Part::Segments { from: to, segments: vec![last] }).await.unwrap();
+        let reach = to + 1000;
+        let excerpt = outputs.excerpt(id, [reach, 0]).await.unwrap();
+        assert_eq!(excerpt.gap.map(|gap| (gap.from, gap.to)), Some(expected), "{from} {to}");
+        let Kept { head, tail, missing_bytes } = excerpt.stdout;
+        assert_eq!((head.len() as u64, tail.len()), (expected.0, 1000));
+        assert_eq!(missing_bytes, expected.1 - expected.0);
     }
 }

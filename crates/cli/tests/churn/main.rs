@@ -122,7 +122,8 @@ async fn with_restarts(bed: &Bed, random: &mut Random, position: &mut i64, until
         executions += round(bed, &mut life, random, end, position, async |life, random| {
             // The moment itself, not a wait for something.
             tokio::time::sleep(Duration::from_micros(random.below(1_500_000))).await;
-            match random.below(4) {
+            // A short form has one kill at least.
+            match if restarts.get() == 0 { 2 } else { random.below(4) } {
                 0 => bed.set_clock(wrong(random)),
                 1 => bed.break_connections().await,
                 kind => {
@@ -138,7 +139,7 @@ async fn with_restarts(bed: &Bed, random: &mut Random, position: &mut i64, until
         rounds += 1;
     }
     println!("{executions} executions in {rounds} rounds, {} restarts", restarts.get_mut());
-    assert!(executions > 20 && *restarts.get_mut() > 2, "hardly anything was done");
+    assert!(executions > 10 && *restarts.get_mut() > 0, "hardly anything was done");
     bed.set_clock(0);
     let server = life.server.take().unwrap();
     server.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! The one way in: a queue of operations, a task, a connection.
+//! The one way in: a queue of operations, a task, a connection. To SQLite the task has a thread of its own.
 //!
 //! Operations that wait together are one transaction; where one of them fails, it is run again with each in a savepoint
 //! of its own. Answers and wake-ups leave after the commit. See `docs/decisions/0012-durability-and-group-commit.md`.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::lock::DirectoryLock;
 use crate::open::Place;
 use crate::wake::{Bells, Channel};
@@ -81,12 +81,23 @@ impl Writer {
         place: Place,
         bells: Arc<Bells>,
         lock: Option<DirectoryLock>,
-    ) -> Self {
+    ) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_MOST);
+        let on_spot = !connection.is_postgres();
         let task = Task { tx: Tx { connection, wakeups: Vec::new() }, place, bells, waiting, _lock: lock };
         // Ends when its queue is closed and empty.
-        let _running = tokio::spawn(task.run());
-        Self { queue }
+        if on_spot {
+            // SQLite is called, and a flush waited for, on the spot: not on a thread that others need.
+            let runtime = tokio::runtime::Handle::current();
+            let thread = std::thread::Builder::new().name("store-writer".to_owned());
+            let started = thread.spawn(move || runtime.block_on(task.run()));
+            let _running = started
+                .map_err(Cause::NoThread)
+                .map_err(Error::database("start the writer"))?;
+        } else {
+            let _running = tokio::spawn(task.run());
+        }
+        Ok(Self { queue })
     }
 
     /// Runs `operation` with `input` in a transaction and gives its answer after the commit. It may be called several

@@ -7,11 +7,13 @@
 //! Where the driver's sandboxes outlive this process, its end leaves them and what runs in them alone; whoever comes next
 //! finds them again ([`find`]).
 
+mod accept;
 mod executions;
 mod find;
 mod follow;
 mod sandboxes;
 
+pub(crate) use accept::{Entry, tell_queued};
 pub(crate) use sandboxes::Failure;
 
 use std::collections::{HashMap, HashSet};
@@ -28,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::ends::Bells;
+use crate::ends::{Bells, Ends};
 use crate::output::Outputs;
 use crate::seal::Sealer;
 
@@ -60,10 +62,12 @@ const PASS_MOST: u32 = 64;
 /// While stopping: how soon what came late is looked for.
 const STOP_AGAIN: Duration = Duration::from_millis(50);
 
-/// A running engine. Clones are the same.
+/// An engine. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    parts: Parts,
+    /// What it works with.
+    pub parts: Parts,
+    pub(crate) ends: Ends,
     server_id: ServerId,
     /// Sandboxes that this server holds, running.
     held: Arc<Mutex<HashMap<SandboxId, Held>>>,
@@ -89,12 +93,13 @@ pub(crate) struct Held {
 }
 
 impl Engine {
-    /// Starts the loops, in the name of a server that has entered the books
+    /// An engine that holds nothing yet, in the name of a server that has entered the books
     /// ([`Session::open`](crate::session::Session::open)).
     #[must_use]
-    pub fn start(parts: Parts, server_id: ServerId) -> Self {
-        let engine = Self {
+    pub fn new(parts: Parts, server_id: ServerId) -> Self {
+        Self {
             parts,
+            ends: Ends::default(),
             server_id,
             held: Arc::default(),
             busy: Arc::default(),
@@ -103,14 +108,15 @@ impl Engine {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),
-        };
-        engine.tasks.spawn(engine.clone().sweep());
-        engine.tasks.spawn(engine.clone().heartbeat());
-        engine.tasks.spawn(engine.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
-        engine
-            .tasks
-            .spawn(engine.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
-        engine
+        }
+    }
+
+    /// Starts the loops. Once.
+    pub fn start(&self) {
+        self.tasks.spawn(self.clone().sweep());
+        self.tasks.spawn(self.clone().heartbeat());
+        self.tasks.spawn(self.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
+        self.tasks.spawn(self.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
     }
 
     /// Stops taking things up. Sandboxes that outlive this process go on, and what runs in them does too, for whoever comes

@@ -11,13 +11,13 @@ use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
 use sandkeep_core::time::Timestamp;
 use sandkeep_store::executions::{self, Accepted, Before, Finished, Live};
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::{Connection, Durability, Store, Tx, audit, events, sandboxes};
+use sandkeep_store::{Connection, Durability, Store, audit};
 use serde_json::json;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;
-use crate::ends::Bells;
-use crate::engine::Parts;
+use crate::ends::{Bells, Expected, PERIOD};
+use crate::engine::{Engine, Entry, Parts, tell_queued};
 use crate::fault::problem;
 use crate::idempotency::{self, Idempotent};
 use crate::ids::fresh;
@@ -30,11 +30,22 @@ use crate::seal::Sealer;
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Executions {
+    engine: Engine,
     store: Store,
     outputs: Outputs,
     clock: Clock,
     bells: Bells,
     sealer: Sealer,
+}
+
+/// What was accepted, and its end, for whoever waits for it.
+#[derive(Debug)]
+pub struct Made {
+    /// As it was when it was accepted.
+    pub result: ExecutionResult,
+    project_id: ProjectId,
+    /// None where it was accepted earlier.
+    end: Option<Expected>,
 }
 
 /// An execution as its rows say.
@@ -61,11 +72,11 @@ impl Found {
 }
 
 impl Executions {
-    /// Beside an engine with these parts.
+    /// Beside this engine.
     #[must_use]
-    pub fn new(parts: &Parts) -> Self {
-        let Parts { store, outputs, driver: _, clock, bells, sealer } = parts.clone();
-        Self { store, outputs, clock, bells, sealer }
+    pub fn new(engine: &Engine) -> Self {
+        let Parts { store, outputs, driver: _, clock, bells, sealer } = engine.parts.clone();
+        Self { engine: engine.clone(), store, outputs, clock, bells, sealer }
     }
 
     /// Accepts something to run in a sandbox that is there, and answers at once.
@@ -79,7 +90,7 @@ impl Executions {
         new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
-    ) -> Result<ExecutionResult, Problem> {
+    ) -> Result<Made, Problem> {
         let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
         let known = boxes::known(&mut reader, sandbox_id).await.map_err(|error| problem(&error))?;
         drop(reader);
@@ -87,24 +98,12 @@ impl Executions {
         authorize(principal, Action::ExecutionCreate, Resource::Project(known.project_id()))?;
         let project_id = known.project_id();
         let request = new.within(&known.spec()?.limits)?;
+        let now_us = self.clock.now_us();
         let accepted = self.accepted(project_id, sandbox_id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
-        let id = accepted.id;
-        let input = (accepted, note, repeat, self.clock.now_us());
-        let write = self.store.write(Durability::Durable, input, |tx, (accepted, note, repeat, now_us)| {
-            Box::pin(async move {
-                let id = accepted.id.to_string();
-                let found = idempotency::begin(tx, repeat.as_ref(), &id, *now_us).await?;
-                if found == Earlier::First {
-                    sandboxes::enter(tx, accepted.sandbox_id, *now_us).await?;
-                    accept(tx, accepted, *now_us).await?;
-                    audit::add(tx, note).await?;
-                }
-                Ok(found)
-            })
-        });
-        let found = write.await.map_err(|error| problem(&error))?;
-        self.made(principal, id, found).await
+        let first = self.first(&accepted, now_us);
+        let found = self.engine.accept(Entry { accepted, note, repeat, now_us }).await;
+        self.made(principal, first, found.map_err(|error| problem(&error))?).await
     }
 
     /// Whose a sandbox is, for whoever may run something in it.
@@ -131,7 +130,7 @@ impl Executions {
         new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
-    ) -> Result<ExecutionResult, Problem> {
+    ) -> Result<Made, Problem> {
         authorize(principal, Action::SandboxCreate, Resource::Project(project_id))?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
         let place = boxes::accepted(&self.clock, &self.sealer, project_id, sandbox, true)?;
@@ -139,8 +138,9 @@ impl Executions {
         let place = place.0;
         let accepted = self.accepted(project_id, place.id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
-        let id = accepted.id;
-        let input = (place, accepted, note, repeat, self.clock.now_us());
+        let now_us = self.clock.now_us();
+        let first = self.first(&accepted, now_us);
+        let input = (place, accepted, note, repeat, now_us);
         let write =
             self.store.write(Durability::Durable, input, |tx, (place, accepted, note, repeat, now_us)| {
                 Box::pin(async move {
@@ -148,14 +148,15 @@ impl Executions {
                     let found = idempotency::begin(tx, repeat.as_ref(), &id, *now_us).await?;
                     if found == Earlier::First {
                         boxes::accept(tx, place, *now_us).await?;
-                        accept(tx, accepted, *now_us).await?;
+                        executions::accept(tx, accepted, *now_us).await?;
+                        tell_queued(tx, accepted, *now_us).await?;
                         audit::add(tx, note).await?;
                     }
                     Ok(found)
                 })
             });
         let found = write.await.map_err(|error| problem(&error))?;
-        self.made(principal, id, found).await
+        self.made(principal, first, found).await
     }
 
     /// The execution of an id, with what is stored of its output.
@@ -166,10 +167,31 @@ impl Executions {
         let found = self.find(principal, id, Action::ExecutionRead).await?;
         let mut result = told(found)?;
         let kept = self.outputs.kept(id).await.map_err(|error| unreadable(&error))?;
-        result.set_stdout(&kept.stdout);
-        result.set_stderr(&kept.stderr);
-        result.output_gap = kept.gap;
+        kept.tell(&mut result);
         Ok(result)
+    }
+
+    /// What was accepted when it has ended, or as it is when the time is over. A caller who leaves cancels nothing.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; the store's.
+    pub async fn ended(
+        &self,
+        principal: &Principal,
+        made: Made,
+        within: Duration,
+    ) -> Result<ExecutionResult, Problem> {
+        authorize(principal, Action::ExecutionRead, Resource::Project(made.project_id))?;
+        let begun = self.clock.monotonic();
+        if let Some(mut end) = made.end {
+            // What ends soon is told by the engine, and nobody has to look.
+            if let Ok(Some(ended)) = tokio::time::timeout(PERIOD.min(within), end.told()).await {
+                return Ok(ended);
+            }
+        }
+        // It takes longer, or is another server's.
+        let spent = self.clock.monotonic().duration_since(begun);
+        self.wait(principal, made.result.id, within.saturating_sub(spent)).await
     }
 
     /// The execution of an id when it has ended, or as it is when the time is over. A caller who leaves cancels nothing.
@@ -281,17 +303,17 @@ impl Executions {
         Ok(Follow { of: self.clone(), principal: Arc::clone(principal), id, tail, end: None, over: false })
     }
 
-    async fn made(
-        &self,
-        principal: &Principal,
-        id: ExecutionId,
-        found: Earlier,
-    ) -> Result<ExecutionResult, Problem> {
-        let id = match idempotency::earlier(found)? {
-            None => id,
-            Some(earlier) => earlier.parse()?,
-        };
-        self.get(principal, id).await
+    /// What is answered once it is written: `first`, or what the same request made earlier.
+    async fn made(&self, principal: &Principal, first: Made, found: Earlier) -> Result<Made, Problem> {
+        let Some(earlier) = idempotency::earlier(found)? else { return Ok(first) };
+        let result = self.get(principal, earlier.parse()?).await?;
+        Ok(Made { result, end: None, ..first })
+    }
+
+    /// What is about to be accepted, its end waited for from now on.
+    fn first(&self, accepted: &Accepted, now_us: i64) -> Made {
+        let end = Some(self.engine.ends.expect(accepted.id));
+        Made { result: queued(accepted, now_us), project_id: accepted.project_id, end }
     }
 
     async fn find(&self, principal: &Principal, id: ExecutionId, action: Action) -> Result<Found, Problem> {
@@ -421,19 +443,6 @@ impl Follow {
     }
 }
 
-/// W1, with its event.
-async fn accept(tx: &mut Tx, accepted: &Accepted, now_us: i64) -> sandkeep_store::Result<()> {
-    executions::accept(tx, accepted, now_us).await?;
-    let subject = accepted.id.to_string();
-    let news = events::News {
-        project_id: accepted.project_id,
-        kind: "execution.queued",
-        subject: &subject,
-        data: "{}",
-    };
-    events::add(tx, &news, now_us).await
-}
-
 async fn found(from: &mut Connection, id: ExecutionId) -> sandkeep_store::Result<Option<Found>> {
     if let Some(live) = executions::live(from, id).await? {
         return Ok(Some(Found::Live(Box::new(live))));
@@ -462,9 +471,20 @@ fn told(found: Found) -> Result<ExecutionResult, Problem> {
     }
 }
 
+/// An execution as it is accepted.
+fn queued(accepted: &Accepted, now_us: i64) -> ExecutionResult {
+    let Accepted { id, project_id: _, sandbox_id, kind, language, request: _ } = accepted;
+    let kind = kind.parse().unwrap_or(Kind::Command);
+    let language = language.and_then(|text| text.parse().ok());
+    ExecutionResult::queued(*id, *sandbox_id, kind, language, Enforcement::full(), at(now_us))
+}
+
+fn at(us: i64) -> Timestamp {
+    Timestamp::from_unix_ms((us / 1000).unsigned_abs())
+}
+
 /// An execution without its end, as its row alone says.
 pub(crate) fn told_of_live(live: &Live, enforcement: Enforcement) -> ExecutionResult {
-    let at = |us: i64| Timestamp::from_unix_ms((us / 1000).unsigned_abs());
     // What a newer release writes there is left alone, and shown as the nearest that this one knows.
     let kind = live.kind.parse().unwrap_or(Kind::Command);
     let language = live.language.as_deref().and_then(|text| text.parse().ok());

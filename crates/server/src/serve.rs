@@ -32,7 +32,7 @@ use crate::state::App;
 #[derive(Debug)]
 pub struct Server {
     pub(crate) app: App,
-    parts: Parts,
+    engine: Engine,
     listener: Listener,
     metrics: Option<Listener>,
     certificates: Option<Arc<Certificates>>,
@@ -84,8 +84,9 @@ impl Server {
         };
         let parts = parts(&config, &session, begun.master_key, driver)?;
         let made = [begun.made_master_key, begun.made_admin_key].into_iter().flatten().collect();
-        let app = App::new(config, session, &parts, without_keys);
-        Ok(Server { app, parts, listener, metrics, certificates, made })
+        let engine = Engine::new(parts, session.id);
+        let app = App::new(config, session, &engine, without_keys);
+        Ok(Server { app, engine, listener, metrics, certificates, made })
     }
 
     /// Where it listens.
@@ -121,7 +122,7 @@ impl Server {
 
     /// [`Self::run`] with other routes.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) -> Drained {
-        let Server { app, parts, listener, metrics, certificates, made: _ } = self;
+        let Server { app, engine, listener, metrics, certificates, made: _ } = self;
         if app.config.insecure_no_auth {
             tracing::warn!("{NO_AUTH_WARNING}");
         }
@@ -134,7 +135,7 @@ impl Server {
         }
         app.tasks.spawn(write_used(app.clone()));
         app.tasks.spawn(forget_old(app.clone()));
-        let engine = Engine::start(parts, app.session.id);
+        engine.start();
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
         drain(&app, &engine, &end).await

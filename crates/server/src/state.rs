@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use sandkeep_control::engine::Parts;
+use sandkeep_control::engine::Engine;
 use sandkeep_control::events::Events;
 use sandkeep_control::executions::Executions;
 use sandkeep_control::identity::Identity;
@@ -64,7 +64,7 @@ impl App {
     pub(crate) fn new(
         config: Config,
         session: Session,
-        parts: &Parts,
+        engine: &Engine,
         without_keys: Option<Principal>,
     ) -> Self {
         let (store, clock) = (session.store.clone(), session.clock.clone());
@@ -79,8 +79,8 @@ impl App {
             sockets: Arc::new(Semaphore::new(config.limits.connections)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),
-            sandboxes: Sandboxes::new(parts),
-            executions: Executions::new(parts),
+            sandboxes: Sandboxes::new(&engine.parts),
+            executions: Executions::new(engine),
             events: Events::new(store.clone()),
             projects: Projects::new(store, clock, identity.clone()),
             identity,

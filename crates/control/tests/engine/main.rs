@@ -1,5 +1,9 @@
 //! The engine on a real store and the real driver `local`: what is accepted runs and ends once.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,6 +27,11 @@ use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_store::{Durability, executions, projects, sandboxes};
 
+#[path = "../../../store/tests/support/postgres.rs"]
+mod postgres;
+
+mod accepting;
+
 struct Bed {
     parts: Parts,
     engine: Engine,
@@ -44,14 +53,24 @@ impl Bed {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let books = Books::Directory(directory.path().join("data"));
-        let session = Session::open(&books, Clock::new(), "0.1.0").await.unwrap();
+        Self::of(&books, directory).await
+    }
+
+    async fn postgres(name: &str) -> Option<Self> {
+        let books = Books::Postgres(postgres::fresh_database(name).await?);
+        Some(Self::of(&books, tempfile::tempdir().unwrap()).await)
+    }
+
+    async fn of(books: &Books, directory: tempfile::TempDir) -> Self {
+        let session = Session::open(books, Clock::new(), "0.1.0").await.unwrap();
         let parts = parts(&session, directory.path()).await;
         let id: ProjectId = ids::fresh(&parts.clock);
         let made = parts
             .store
             .write(Durability::Durable, id, |tx, id| Box::pin(projects::ensure_default(tx, *id, 1)));
         let project_id = made.await.unwrap().id;
-        let engine = Engine::start(parts.clone(), session.id);
+        let engine = Engine::new(parts.clone(), session.id);
+        engine.start();
         Self { parts, engine, project_id, _directory: directory }
     }
 
@@ -86,14 +105,7 @@ impl Bed {
     }
 
     async fn execution(&self, sandbox_id: SandboxId, argv: &[&str]) -> ExecutionId {
-        let new = NewExecution {
-            work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
-            env: BTreeMap::new(),
-            cwd: None,
-            stdin: Vec::new(),
-            timeout: None,
-        };
-        let request = new.within(&defaults::limits()).unwrap();
+        let request = command(argv).within(&defaults::limits()).unwrap();
         let id: ExecutionId = ids::fresh(&self.parts.clock);
         let accepted = executions::Accepted {
             id,
@@ -136,6 +148,16 @@ impl Bed {
             all.extend(bytes);
         }
         all
+    }
+}
+
+fn command(argv: &[&str]) -> NewExecution {
+    NewExecution {
+        work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
+        env: BTreeMap::new(),
+        cwd: None,
+        stdin: Vec::new(),
+        timeout: None,
     }
 }
 

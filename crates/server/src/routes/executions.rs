@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use sandkeep_api::executions::{CreateExecution, Execution, ListExecutions, RunExecution, WaitExecution};
 use sandkeep_api::{Document, Page, page};
+use sandkeep_control::executions::Made;
 use sandkeep_control::request::NewExecution;
 use sandkeep_control::sandboxes::NewSandbox;
-use sandkeep_core::execution::result::ExecutionResult;
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -120,15 +120,15 @@ async fn answered(
     app: &App,
     caller: &Caller,
     place: &Place,
-    made: ExecutionResult,
+    made: Made,
     wait: Option<Duration>,
 ) -> Answer<Created> {
-    let at = format!("{}/api/v1/executions/{}", app.config.base_path, made.id);
-    let mut told = made;
+    let at = format!("{}/api/v1/executions/{}", app.config.base_path, made.result.id);
+    let mut told = made.result.clone();
     if let Some(within) = wait {
         place.give_back();
         // A shutdown does not wait for who waits.
-        let waiting = app.executions.wait(&caller.0, told.id, within);
+        let waiting = app.executions.ended(&caller.0, made, within);
         if let Some(ended) = app.stopping.run_until_cancelled(waiting).await {
             told = ended?;
         }

@@ -93,9 +93,6 @@ pub enum Cause {
     /// Every reader was in use for too long.
     #[error("no connection was free in time")]
     NoneFree,
-    /// The writer's thread could not be started.
-    #[error("no thread could be started")]
-    NoThread(#[source] std::io::Error),
     /// A statement that always has an answer had none.
     #[error("there is no row")]
     NoRow,
@@ -123,7 +120,7 @@ impl Error {
                 .sqlite_extended_error_code()
                 .is_some_and(|code| [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&code)),
             Cause::Postgres(sqlx::Error::Database(error)) => error.is_unique_violation(),
-            Cause::Postgres(_) | Cause::NoneFree | Cause::NoRow | Cause::NoThread(_) => false,
+            Cause::Postgres(_) | Cause::NoneFree | Cause::NoRow => false,
         }
     }
 

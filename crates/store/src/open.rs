@@ -130,7 +130,7 @@ impl Store {
         migrate::forward(&mut connection, &options.place, now_us).await?;
         let readers = Arc::new(Readers::open(options).await?);
         let bells = Arc::new(Bells::default());
-        let writer = Writer::start(connection, options.place.clone(), Arc::clone(&bells), lock)?;
+        let writer = Writer::start(connection, options.place.clone(), Arc::clone(&bells), lock);
         Ok(Self { writer, readers, bells })
     }
 

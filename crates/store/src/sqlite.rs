@@ -43,8 +43,7 @@ impl Connection {
 
     fn open(file: &Path, how: OpenFlags) -> Result<Self> {
         // A connection is used by one thread at a time: `&mut` says so.
-        let connection =
-            rusqlite::Connection::open_with_flags(file, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = rusqlite::Connection::open_with_flags(file, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_FOR)?;
         connection.set_prepared_statement_cache_capacity(PREPARED_MOST);
         connection.execute_batch("PRAGMA foreign_keys = ON")?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
 use crate::open::Place;
 use crate::wake::{Bells, Channel};
@@ -81,23 +81,20 @@ impl Writer {
         place: Place,
         bells: Arc<Bells>,
         lock: Option<DirectoryLock>,
-    ) -> Result<Self> {
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MOST);
         let on_spot = !connection.is_postgres();
         let task = Task { tx: Tx { connection, wakeups: Vec::new() }, place, bells, waiting, _lock: lock };
         // Ends when its queue is closed and empty.
         if on_spot {
-            // SQLite is called, and a flush waited for, on the spot: not on a thread that others need.
+            // SQLite is called, and a flush waited for, on the spot: not on a thread that others need. A runtime that ends waits
+            // for it, and so for what is in the queue.
             let runtime = tokio::runtime::Handle::current();
-            let thread = std::thread::Builder::new().name("store-writer".to_owned());
-            let started = thread.spawn(move || runtime.block_on(task.run()));
-            let _running = started
-                .map_err(Cause::NoThread)
-                .map_err(Error::database("start the writer"))?;
+            let _running = tokio::task::spawn_blocking(move || runtime.block_on(task.run()));
         } else {
             let _running = tokio::spawn(task.run());
         }
-        Ok(Self { queue })
+        Self { queue }
     }
 
     /// Runs `operation` with `input` in a transaction and gives its answer after the commit. It may be called several

@@ -188,7 +188,9 @@ impl Engine {
         result.finished_at.get_or_insert(now);
         let Some(ending) = ending(&result) else { return false };
         let (chunks, parts): (Vec<Chunk>, Vec<Part>) = rest.into_iter().unzip();
-        let Some(written) = self.write_end(&mine.live, mine.claim, ending, chunks).await else { return false };
+        let Some(written) = self.write_end(&mine.live, mine.claim, ending, chunks).await else {
+            return false;
+        };
         if written.is_updated() {
             parts.into_iter().for_each(|part| self.parts.outputs.show(mine.live.id, part));
             self.tell_who_waits(result);

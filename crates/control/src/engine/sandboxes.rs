@@ -15,8 +15,8 @@ use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
-use super::find::owned;
 use super::executions::{Taker, take};
+use super::find::owned;
 use super::{Engine, Held, PASS_MOST, Taken, lock};
 use crate::request::SandboxSpec;
 

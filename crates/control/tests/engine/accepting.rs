@@ -146,8 +146,7 @@ mod cases {
         let new = command(&["sleep", "1000"]);
         let made = service.create(&principal(), sandbox_id, new, None, "rq").await.unwrap();
         let principal = principal();
-        let (ended, ()) =
-            tokio::join!(service.ended(&principal, made, SOON), want_deleted(bed, sandbox_id));
+        let (ended, ()) = tokio::join!(service.ended(&principal, made, SOON), want_deleted(bed, sandbox_id));
         assert_eq!(ended.unwrap().status, ExecutionState::Cancelled);
         bed.engine.stop(Duration::ZERO).await;
     }

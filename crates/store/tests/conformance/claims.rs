@@ -131,23 +131,25 @@ mod cases {
         assert_eq!(finish(bed, id, of(&started), "failed").await, Guarded::Stale);
         // Under any claim but the one that holds it nothing is written.
         let other = enter(&bed.store, NOW).await;
-        for by in [
-            Claim { token: 0, ..holder },
-            Claim { token: 2, ..holder },
-            Claim { server_id: other, ..holder },
-        ] {
+        for by in
+            [Claim { token: 0, ..holder }, Claim { token: 2, ..holder }, Claim { server_id: other, ..holder }]
+        {
             let (id, started) = accept_started(bed, sandbox_id, by).await;
             assert_eq!((started, live(bed, id).await), (None, None), "{by:?}");
         }
         // Nor in one that does not run.
-        let seen = (sandbox_id, holder, sandboxes::Observed {
-            generation: 1,
-            state: "error",
-            detail: None,
-            incarnation: 1,
-            place: None,
-            next_try_us: None,
-        });
+        let seen = (
+            sandbox_id,
+            holder,
+            sandboxes::Observed {
+                generation: 1,
+                state: "error",
+                detail: None,
+                incarnation: 1,
+                place: None,
+                next_try_us: None,
+            },
+        );
         durably!(bed.store, seen, |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW)).unwrap();
         let (id, started) = accept_started(bed, sandbox_id, holder).await;
         assert_eq!((started, live(bed, id).await), (None, None));

@@ -68,6 +68,23 @@ impl Place {
     }
 }
 
+/// How long a directory is waited for: whoever had it may be about to let go of it.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+/// How soon it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Takes a directory. A store that was dropped has it until its writer has seen that, a process that was killed until the
+/// kernel has closed its files.
+async fn lock(directory: &Path) -> Result<DirectoryLock> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match DirectoryLock::take(directory) {
+            Err(Error::InUse { .. }) if begun.elapsed() < FREE_WITHIN => tokio::time::sleep(LOOK_AGAIN).await,
+            taken => return taken,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Readers {
     Sqlite(Arc<sqlite::Readers>),
@@ -123,7 +140,7 @@ impl Store {
     /// [`Error::InUse`], [`Error::SchemaNewer`], [`Error::Directory`], [`Error::Database`].
     pub async fn open(options: &Options, now_us: i64) -> Result<Self> {
         let lock = match &options.place {
-            Place::Directory(directory) => Some(DirectoryLock::take(directory)?),
+            Place::Directory(directory) => Some(lock(directory).await?),
             Place::Postgres(_) => None,
         };
         let mut connection = options.place.connect_writer().await?;

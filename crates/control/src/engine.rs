@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sandkeep_core::code::chain;
-use sandkeep_core::id::{ExecutionId, SandboxId, ServerId};
+use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId, ServerId};
+use sandkeep_core::limits::Limits;
 use sandkeep_runtime::{Driver, Sandbox};
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Store, servers};
@@ -85,6 +86,8 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) sandbox: Arc<dyn Sandbox>,
+    pub(crate) project_id: ProjectId,
+    pub(crate) limits: Limits,
     pub(crate) incarnation: i64,
     /// Of the claim: what every command to the sandbox carries.
     pub(crate) token: u64,

@@ -8,6 +8,7 @@ use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{ExecutionResult, ExecutionState, Kind};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
+use sandkeep_core::limits::Limits;
 use sandkeep_core::time::Timestamp;
 use sandkeep_store::executions::{self, Accepted, Before, Finished, Live};
 use sandkeep_store::idempotency::Earlier;
@@ -91,18 +92,14 @@ impl Executions {
         repeat: Option<Idempotent>,
         request_id: &str,
     ) -> Result<Made, Problem> {
-        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
-        let known = boxes::known(&mut reader, sandbox_id).await.map_err(|error| problem(&error))?;
-        drop(reader);
-        let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
-        authorize(principal, Action::ExecutionCreate, Resource::Project(known.project_id()))?;
-        let project_id = known.project_id();
-        let request = new.within(&known.spec()?.limits)?;
+        let (project_id, limits) = self.place(sandbox_id).await?;
+        authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
+        let request = new.within(&limits)?;
         let now_us = self.clock.now_us();
         let accepted = self.accepted(project_id, sandbox_id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
         let first = self.first(&accepted, now_us);
-        let found = self.engine.accept(Entry { accepted, note, repeat, now_us }).await;
+        let found = self.engine.accept(Entry { accepted, request, note, repeat, now_us }).await;
         self.made(principal, first, found.map_err(|error| problem(&error))?).await
     }
 
@@ -111,9 +108,7 @@ impl Executions {
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
     pub async fn project_of(&self, principal: &Principal, id: SandboxId) -> Result<ProjectId, Problem> {
-        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
-        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
-        let project_id = known.ok_or_else(|| Problem::from(Denied::Hidden))?.project_id();
+        let (project_id, _) = self.place(id).await?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
         Ok(project_id)
     }
@@ -314,6 +309,17 @@ impl Executions {
     fn first(&self, accepted: &Accepted, now_us: i64) -> Made {
         let end = Some(self.engine.ends.expect(accepted.id));
         Made { result: queued(accepted, now_us), project_id: accepted.project_id, end }
+    }
+
+    /// Whose a sandbox is, and its limits.
+    async fn place(&self, id: SandboxId) -> Result<(ProjectId, Limits), Problem> {
+        if let Some(known) = self.engine.known(id) {
+            return Ok(known);
+        }
+        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
+        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
+        let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
+        Ok((known.project_id(), known.spec()?.limits))
     }
 
     async fn find(&self, principal: &Principal, id: ExecutionId, action: Action) -> Result<Found, Problem> {

@@ -1,5 +1,7 @@
 //! Accepting: where this server holds the sandbox, an execution is accepted, claimed and started in one write.
 
+use sandkeep_core::id::{ProjectId, SandboxId};
+use sandkeep_core::limits::Limits;
 use sandkeep_store::executions::{self, Accepted, Claim, Live};
 use sandkeep_store::idempotency::Earlier;
 use sandkeep_store::{Durability, Result, Store, Tx, audit, events, sandboxes};
@@ -8,17 +10,25 @@ use tokio::sync::oneshot;
 use super::executions::Mine;
 use super::{Engine, Held, lock};
 use crate::idempotency::{self, Idempotent};
+use crate::request::ExecutionRequest;
 
 /// What is accepted to run in a sandbox that is there.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) accepted: Accepted,
+    /// What is sealed in it.
+    pub(crate) request: ExecutionRequest,
     pub(crate) note: audit::Entry,
     pub(crate) repeat: Option<Idempotent>,
     pub(crate) now_us: i64,
 }
 
 impl Engine {
+    /// Whose a sandbox is that this server holds, and its limits. It may have ended a moment ago: that is for the write to see.
+    pub(crate) fn known(&self, id: SandboxId) -> Option<(ProjectId, Limits)> {
+        lock(&self.held).get(&id).map(|held| (held.project_id, held.limits))
+    }
+
     /// Writes down what is accepted. What has come by then is what the answer to the caller says.
     ///
     /// # Errors
@@ -40,6 +50,7 @@ impl Engine {
     async fn accept_and_run(self, entry: Entry, held: Held, tell: oneshot::Sender<Result<Earlier>>) {
         let token = i64::try_from(held.token).unwrap_or(i64::MAX);
         let by = Claim { server_id: self.server_id, token };
+        let request = Some(entry.request.clone());
         let (found, started) = match write(&self.parts.store, entry, Some(by)).await {
             Ok((found, started)) => (Ok(found), started),
             Err(error) => (Err(error), None),
@@ -48,7 +59,7 @@ impl Engine {
         let _left = tell.send(found);
         if let Some(live) = started {
             let claim = Claim { server_id: self.server_id, token: live.token };
-            self.run(Mine { live, claim, found: false }, Some(held), true).await;
+            self.run(Mine { live, claim, found: false, request }, Some(held), true).await;
         }
     }
 }
@@ -57,7 +68,7 @@ impl Engine {
 async fn write(store: &Store, entry: Entry, by: Option<Claim>) -> Result<(Earlier, Option<Live>)> {
     let write = store.write(Durability::Durable, (entry, by), |tx, (entry, by)| {
         Box::pin(async move {
-            let Entry { accepted, note, repeat, now_us } = entry;
+            let Entry { accepted, request: _, note, repeat, now_us } = entry;
             let found = idempotency::begin(tx, repeat.as_ref(), &accepted.id.to_string(), *now_us).await?;
             if found != Earlier::First {
                 return Ok((found, None));

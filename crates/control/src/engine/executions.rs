@@ -24,6 +24,8 @@ pub(super) struct Mine {
     pub(super) claim: Claim,
     /// It may have been told to start before, by another server or an earlier life of this one.
     pub(super) found: bool,
+    /// What is sealed in the row, where it was accepted a moment ago.
+    pub(super) request: Option<ExecutionRequest>,
 }
 
 /// In whose name executions are claimed, and when.
@@ -78,7 +80,8 @@ impl Engine {
         for Taken { live, started } in taken {
             let claim = Claim { server_id: self.server_id, token: live.token };
             let held = lock(&self.held).get(&live.sandbox_id).cloned();
-            self.tasks.spawn(self.clone().run(Mine { live, claim, found: false }, held, started));
+            let mine = Mine { live, claim, found: false, request: None };
+            self.tasks.spawn(self.clone().run(mine, held, started));
         }
     }
 
@@ -145,6 +148,8 @@ impl Engine {
         }
         let stored = self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
+        // Who waits is answered first.
+        tokio::task::yield_now().await;
         let Some(held) = held else { return };
         if stored {
             self.say_stored(&held, id).await;
@@ -157,8 +162,15 @@ impl Engine {
     /// Runs it to its end; `None` where it is left to whoever comes next.
     async fn perform(&self, mine: &Mine, held: &Held) -> Result<Option<Done>, Problem> {
         let live = &mine.live;
-        let request = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
-        let followed = self.start_and_follow(mine, held, &request).await?;
+        let opened;
+        let request = match &mine.request {
+            Some(request) => request,
+            None => {
+                opened = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
+                &opened
+            }
+        };
+        let followed = self.start_and_follow(mine, held, request).await?;
         Ok(followed.map(|followed| Done { work: request.work.work(), followed }))
     }
 

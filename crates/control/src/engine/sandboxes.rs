@@ -122,6 +122,7 @@ impl Engine {
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
         let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
         let (incarnation, token) = (sandbox.incarnation + 1, claim.token.unsigned_abs());
+        let project_id = sandbox.project_id;
         // A server that died before it could write down that it had made one has left it.
         self.end_unheld(owned(sandbox.id, incarnation), token).await?;
         let wanted = driver::SandboxSpec {
@@ -140,7 +141,8 @@ impl Engine {
             sandbox.stop().await;
             return Err(problem);
         }
-        Ok(Held { sandbox, incarnation, token, env: Arc::new(env), once: spec.once })
+        let (limits, env, once) = (spec.limits, Arc::new(env), spec.once);
+        Ok(Held { sandbox, project_id, limits, incarnation, token, env, once })
     }
 
     /// Writes down that it runs, and takes up what is to run in it.

@@ -66,11 +66,7 @@ async fn create(
     let CreateExecution { timeout_ms, ref env, ref cwd, .. } = wanted;
     let (work, stdin) = (wanted.work()?, wanted.stdin()?);
     let new = NewExecution { work, env: env.clone(), cwd: cwd.clone(), stdin, timeout: timeout_ms };
-    let (doing, principal) = (app.clone(), caller.0.clone());
-    let made = app.complete(async move {
-        Ok(doing.executions.create(&principal, id, new, again, &repeat.request_id).await?)
-    });
-    let made = made.await?;
+    let made = app.executions.create(&caller.0, id, new, again, &repeat.request_id).await?;
     answered(&app, &caller, &place, made, wait.wait.then_some(within)).await
 }
 
@@ -106,12 +102,8 @@ async fn run(
     let RunExecution { template, profile, limits, labels, env, cwd, timeout_ms, .. } = wanted;
     let sandbox = NewSandbox { template, profile, limits: limits.into(), labels, ..NewSandbox::default() };
     let new = NewExecution { work, env, cwd, stdin, timeout: timeout_ms };
-    let (doing, principal) = (app.clone(), caller.0.clone());
-    let made = app.complete(async move {
-        let of = &doing.executions;
-        Ok(of.run(&principal, project_id, sandbox, new, again, &repeat.request_id).await?)
-    });
-    let made = made.await?;
+    let of = &app.executions;
+    let made = of.run(&caller.0, project_id, sandbox, new, again, &repeat.request_id).await?;
     answered(&app, &caller, &place, made, wait.wait.then_some(within)).await
 }
 

@@ -110,9 +110,8 @@ async fn fill(bed: &Bed, history: usize) {
 async fn run(bed: &Bed, [sqlite, postgres]: [String; 2]) {
     match &bed.place {
         Place::Directory(directory) => {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(Place::file(directory));
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sqlite)).execute(&mut connection).await.unwrap();
+            let connection = rusqlite::Connection::open(Place::file(directory)).unwrap();
+            connection.execute_batch(&sqlite).unwrap();
         }
         Place::Postgres(options) => {
             let mut connection = sqlx::PgConnection::connect_with(options).await.unwrap();

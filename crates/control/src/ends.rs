@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use sandkeep_core::execution::ExecutionResult;
+use sandkeep_core::id::ExecutionId;
+use tokio::sync::{Notify, oneshot};
 
 /// How often the row is looked at though nobody rang.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// Bells by id. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +92,50 @@ impl Drop for Waiter<'_> {
                 all.remove(self.id);
             }
         }
+    }
+}
+
+/// Ends that somebody waits for from before the start: told by whoever writes them, once they are written, so that nobody
+/// has to read them again. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Ends(Arc<Mutex<HashMap<ExecutionId, oneshot::Sender<ExecutionResult>>>>);
+
+impl Ends {
+    /// Waits for the end of `id` from now on.
+    pub(crate) fn expect(&self, id: ExecutionId) -> Expected {
+        let (tell, told) = oneshot::channel();
+        self.lock().insert(id, tell);
+        Expected { ends: self.clone(), id, told }
+    }
+
+    /// Where to tell the end of `id`, if anybody waits for it.
+    pub(crate) fn expected(&self, id: ExecutionId) -> Option<oneshot::Sender<ExecutionResult>> {
+        self.lock().remove(&id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, oneshot::Sender<ExecutionResult>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An end that is waited for.
+#[derive(Debug)]
+pub struct Expected {
+    ends: Ends,
+    id: ExecutionId,
+    told: oneshot::Receiver<ExecutionResult>,
+}
+
+impl Expected {
+    /// The end; `None` when nobody here will tell it. Cancel-safe.
+    pub(crate) async fn told(&mut self) -> Option<ExecutionResult> {
+        (&mut self.told).await.ok()
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        drop(self.ends.expected(self.id));
     }
 }
 

@@ -7,22 +7,24 @@
 //! Where the driver's sandboxes outlive this process, its end leaves them and what runs in them alone; whoever comes next
 //! finds them again ([`find`]).
 
+mod accept;
 mod executions;
 mod find;
 mod follow;
 mod sandboxes;
 mod watch;
 
+pub(crate) use accept::{Entry, tell_queued};
 pub(crate) use sandboxes::Failure;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, hash_map};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sandkeep_core::code::chain;
-use sandkeep_core::id::{ExecutionId, SandboxId, ServerId};
+use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId, ServerId};
+use sandkeep_core::limits::Limits;
 use sandkeep_runtime::{Driver, Sandbox};
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Store, servers};
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::ends::Bells;
+use crate::ends::{Bells, Ends};
 use crate::offset;
 use crate::output::Outputs;
 use crate::seal::Sealer;
@@ -65,10 +67,12 @@ const PASS_MOST: u32 = 64;
 /// While stopping: how soon what came late is looked for.
 const STOP_AGAIN: Duration = Duration::from_millis(50);
 
-/// A running engine. Clones are the same.
+/// An engine. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    parts: Parts,
+    /// What it works with.
+    pub parts: Parts,
+    pub(crate) ends: Ends,
     server_id: ServerId,
     /// Sandboxes that this server holds, running.
     held: Arc<Mutex<HashMap<SandboxId, Held>>>,
@@ -86,6 +90,8 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) sandbox: Arc<dyn Sandbox>,
+    pub(crate) project_id: ProjectId,
+    pub(crate) limits: Limits,
     pub(crate) incarnation: i64,
     /// Of the claim: what every command to the sandbox carries.
     pub(crate) token: u64,
@@ -94,12 +100,13 @@ pub(crate) struct Held {
 }
 
 impl Engine {
-    /// Starts the loops, in the name of a server that has entered the books
+    /// An engine that holds nothing yet, in the name of a server that has entered the books
     /// ([`Session::open`](crate::session::Session::open)).
     #[must_use]
-    pub fn start(parts: Parts, server_id: ServerId) -> Self {
-        let engine = Self {
+    pub fn new(parts: Parts, server_id: ServerId) -> Self {
+        Self {
             parts,
+            ends: Ends::default(),
             server_id,
             held: Arc::default(),
             busy: Arc::default(),
@@ -108,14 +115,15 @@ impl Engine {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),
-        };
-        engine.tasks.spawn(engine.clone().sweep());
-        engine.tasks.spawn(engine.clone().heartbeat());
-        engine.tasks.spawn(engine.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
-        engine
-            .tasks
-            .spawn(engine.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
-        engine
+        }
+    }
+
+    /// Starts the loops. Once.
+    pub fn start(&self) {
+        self.tasks.spawn(self.clone().sweep());
+        self.tasks.spawn(self.clone().heartbeat());
+        self.tasks.spawn(self.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
+        self.tasks.spawn(self.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
     }
 
     /// Stops taking things up. Sandboxes that outlive this process go on, and what runs in them does too, for whoever comes
@@ -229,11 +237,11 @@ impl<K: Copy + Eq + Hash> Busy<K> {
     /// Takes `key`. Whoever has it already hears that it is to look again ([`Taken::again`]).
     fn take(self: &Arc<Self>, key: K) -> Option<Taken<K>> {
         match lock(&self.keys).entry(key) {
-            Entry::Occupied(mut taken) => {
+            hash_map::Entry::Occupied(mut taken) => {
                 taken.insert(true);
                 None
             }
-            Entry::Vacant(free) => {
+            hash_map::Entry::Vacant(free) => {
                 free.insert(false);
                 Some(Taken { busy: Arc::clone(self), key, is_given_back: false })
             }

@@ -8,16 +8,17 @@ use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{ExecutionResult, ExecutionState, Kind};
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::identity::{Action, Denied, Principal, Resource, authorize};
+use sandkeep_core::limits::Limits;
 use sandkeep_core::time::Timestamp;
 use sandkeep_store::executions::{self, Accepted, Before, Finished, Live};
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::{Connection, Durability, Store, Tx, audit, events, sandboxes};
+use sandkeep_store::{Connection, Durability, Store, audit};
 use serde_json::json;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;
-use crate::ends::Bells;
-use crate::engine::Parts;
+use crate::ends::{Bells, Expected, PERIOD};
+use crate::engine::{Engine, Entry, Parts, tell_queued};
 use crate::fault::problem;
 use crate::idempotency::{self, Idempotent};
 use crate::ids::fresh;
@@ -30,6 +31,7 @@ use crate::seal::Sealer;
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Executions {
+    engine: Engine,
     store: Store,
     outputs: Outputs,
     clock: Clock,
@@ -37,6 +39,16 @@ pub struct Executions {
     sealer: Sealer,
     /// Of sandboxes that are made for one.
     life: Duration,
+}
+
+/// What was accepted, and its end, for whoever waits for it.
+#[derive(Debug)]
+pub struct Made {
+    /// As it was when it was accepted.
+    pub result: ExecutionResult,
+    project_id: ProjectId,
+    /// None where it was accepted earlier.
+    end: Option<Expected>,
 }
 
 /// An execution as its rows say.
@@ -63,11 +75,11 @@ impl Found {
 }
 
 impl Executions {
-    /// Beside an engine with these parts.
+    /// Beside this engine.
     #[must_use]
-    pub fn new(parts: &Parts) -> Self {
-        let Parts { store, outputs, driver: _, clock, bells, sealer, life } = parts.clone();
-        Self { store, outputs, clock, bells, sealer, life }
+    pub fn new(engine: &Engine) -> Self {
+        let Parts { store, outputs, driver: _, clock, bells, sealer, life } = engine.parts.clone();
+        Self { engine: engine.clone(), store, outputs, clock, bells, sealer, life }
     }
 
     /// Accepts something to run in a sandbox that is there, and answers at once.
@@ -81,32 +93,16 @@ impl Executions {
         new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
-    ) -> Result<ExecutionResult, Problem> {
-        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
-        let known = boxes::known(&mut reader, sandbox_id).await.map_err(|error| problem(&error))?;
-        drop(reader);
-        let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
-        authorize(principal, Action::ExecutionCreate, Resource::Project(known.project_id()))?;
-        let project_id = known.project_id();
-        let request = new.within(&known.spec()?.limits)?;
+    ) -> Result<Made, Problem> {
+        let (project_id, limits) = self.place(sandbox_id).await?;
+        authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
+        let request = new.within(&limits)?;
+        let now_us = self.clock.now_us();
         let accepted = self.accepted(project_id, sandbox_id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
-        let id = accepted.id;
-        let input = (accepted, note, repeat, self.clock.now_us());
-        let write = self.store.write(Durability::Durable, input, |tx, (accepted, note, repeat, now_us)| {
-            Box::pin(async move {
-                let id = accepted.id.to_string();
-                let found = idempotency::begin(tx, repeat.as_ref(), &id, *now_us).await?;
-                if found == Earlier::First {
-                    sandboxes::enter(tx, accepted.sandbox_id, *now_us).await?;
-                    accept(tx, accepted, *now_us).await?;
-                    audit::add(tx, note).await?;
-                }
-                Ok(found)
-            })
-        });
-        let found = write.await.map_err(|error| problem(&error))?;
-        self.made(principal, id, found).await
+        let first = self.first(&accepted, now_us);
+        let found = self.engine.accept(Entry { accepted, request, note, repeat, now_us }).await;
+        self.made(principal, first, found.map_err(|error| problem(&error))?).await
     }
 
     /// Whose a sandbox is, for whoever may run something in it.
@@ -114,9 +110,7 @@ impl Executions {
     /// # Errors
     /// `not_found`, `forbidden`; the store's.
     pub async fn project_of(&self, principal: &Principal, id: SandboxId) -> Result<ProjectId, Problem> {
-        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
-        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
-        let project_id = known.ok_or_else(|| Problem::from(Denied::Hidden))?.project_id();
+        let (project_id, _) = self.place(id).await?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
         Ok(project_id)
     }
@@ -133,7 +127,7 @@ impl Executions {
         new: NewExecution,
         repeat: Option<Idempotent>,
         request_id: &str,
-    ) -> Result<ExecutionResult, Problem> {
+    ) -> Result<Made, Problem> {
         authorize(principal, Action::SandboxCreate, Resource::Project(project_id))?;
         authorize(principal, Action::ExecutionCreate, Resource::Project(project_id))?;
         let life = boxes::Life { most: self.life, once: true };
@@ -142,8 +136,9 @@ impl Executions {
         let place = place.0;
         let accepted = self.accepted(project_id, place.id, &request)?;
         let note = self.note(principal, Action::ExecutionCreate, project_id, accepted.id, request_id);
-        let id = accepted.id;
-        let input = (place, accepted, note, repeat, self.clock.now_us());
+        let now_us = self.clock.now_us();
+        let first = self.first(&accepted, now_us);
+        let input = (place, accepted, note, repeat, now_us);
         let write =
             self.store.write(Durability::Durable, input, |tx, (place, accepted, note, repeat, now_us)| {
                 Box::pin(async move {
@@ -151,14 +146,15 @@ impl Executions {
                     let found = idempotency::begin(tx, repeat.as_ref(), &id, *now_us).await?;
                     if found == Earlier::First {
                         boxes::accept(tx, place, *now_us).await?;
-                        accept(tx, accepted, *now_us).await?;
+                        executions::accept(tx, accepted, *now_us).await?;
+                        tell_queued(tx, accepted, *now_us).await?;
                         audit::add(tx, note).await?;
                     }
                     Ok(found)
                 })
             });
         let found = write.await.map_err(|error| problem(&error))?;
-        self.made(principal, id, found).await
+        self.made(principal, first, found).await
     }
 
     /// The execution of an id, with the first and the last of what is stored of its output.
@@ -171,10 +167,31 @@ impl Executions {
         // Of one that has ended its row says how much it wrote: all of that is missing there.
         let written = [result.stdout_missing_bytes, result.stderr_missing_bytes];
         let excerpt = self.outputs.excerpt(id, written).await.map_err(|error| unreadable(&error))?;
-        result.set_stdout(&excerpt.stdout);
-        result.set_stderr(&excerpt.stderr);
-        result.output_gap = excerpt.gap;
+        excerpt.tell(&mut result);
         Ok(result)
+    }
+
+    /// What was accepted when it has ended, or as it is when the time is over. A caller who leaves cancels nothing.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; the store's.
+    pub async fn ended(
+        &self,
+        principal: &Principal,
+        made: Made,
+        within: Duration,
+    ) -> Result<ExecutionResult, Problem> {
+        authorize(principal, Action::ExecutionRead, Resource::Project(made.project_id))?;
+        let begun = self.clock.monotonic();
+        if let Some(mut end) = made.end {
+            // What ends soon is told by the engine, and nobody has to look.
+            if let Ok(Some(ended)) = tokio::time::timeout(PERIOD.min(within), end.told()).await {
+                return Ok(ended);
+            }
+        }
+        // It takes longer, or is another server's.
+        let spent = self.clock.monotonic().duration_since(begun);
+        self.wait(principal, made.result.id, within.saturating_sub(spent)).await
     }
 
     /// The execution of an id when it has ended, or as it is when the time is over. A caller who leaves cancels nothing.
@@ -286,17 +303,28 @@ impl Executions {
         Ok(Follow { of: self.clone(), principal: Arc::clone(principal), id, tail, end: None, over: false })
     }
 
-    async fn made(
-        &self,
-        principal: &Principal,
-        id: ExecutionId,
-        found: Earlier,
-    ) -> Result<ExecutionResult, Problem> {
-        let id = match idempotency::earlier(found)? {
-            None => id,
-            Some(earlier) => earlier.parse()?,
-        };
-        self.get(principal, id).await
+    /// What is answered once it is written: `first`, or what the same request made earlier.
+    async fn made(&self, principal: &Principal, first: Made, found: Earlier) -> Result<Made, Problem> {
+        let Some(earlier) = idempotency::earlier(found)? else { return Ok(first) };
+        let result = self.get(principal, earlier.parse()?).await?;
+        Ok(Made { result, end: None, ..first })
+    }
+
+    /// What is about to be accepted, its end waited for from now on.
+    fn first(&self, accepted: &Accepted, now_us: i64) -> Made {
+        let end = Some(self.engine.ends.expect(accepted.id));
+        Made { result: queued(accepted, now_us), project_id: accepted.project_id, end }
+    }
+
+    /// Whose a sandbox is, and its limits.
+    async fn place(&self, id: SandboxId) -> Result<(ProjectId, Limits), Problem> {
+        if let Some(known) = self.engine.known(id) {
+            return Ok(known);
+        }
+        let mut reader = self.store.reader().await.map_err(|error| problem(&error))?;
+        let known = boxes::known(&mut reader, id).await.map_err(|error| problem(&error))?;
+        let known = known.ok_or_else(|| Problem::from(Denied::Hidden))?;
+        Ok((known.project_id(), known.spec()?.limits))
     }
 
     async fn find(&self, principal: &Principal, id: ExecutionId, action: Action) -> Result<Found, Problem> {
@@ -426,19 +454,6 @@ impl Follow {
     }
 }
 
-/// W1, with its event.
-async fn accept(tx: &mut Tx, accepted: &Accepted, now_us: i64) -> sandkeep_store::Result<()> {
-    executions::accept(tx, accepted, now_us).await?;
-    let subject = accepted.id.to_string();
-    let news = events::News {
-        project_id: accepted.project_id,
-        kind: "execution.queued",
-        subject: &subject,
-        data: "{}",
-    };
-    events::add(tx, &news, now_us).await
-}
-
 async fn found(from: &mut Connection, id: ExecutionId) -> sandkeep_store::Result<Option<Found>> {
     if let Some(live) = executions::live(from, id).await? {
         return Ok(Some(Found::Live(Box::new(live))));
@@ -467,9 +482,20 @@ fn told(found: Found) -> Result<ExecutionResult, Problem> {
     }
 }
 
+/// An execution as it is accepted.
+fn queued(accepted: &Accepted, now_us: i64) -> ExecutionResult {
+    let Accepted { id, project_id: _, sandbox_id, kind, language, request: _ } = accepted;
+    let kind = kind.parse().unwrap_or(Kind::Command);
+    let language = language.and_then(|text| text.parse().ok());
+    ExecutionResult::queued(*id, *sandbox_id, kind, language, Enforcement::full(), at(now_us))
+}
+
+fn at(us: i64) -> Timestamp {
+    Timestamp::from_unix_ms((us / 1000).unsigned_abs())
+}
+
 /// An execution without its end, as its row alone says.
 pub(crate) fn told_of_live(live: &Live, enforcement: Enforcement) -> ExecutionResult {
-    let at = |us: i64| Timestamp::from_unix_ms((us / 1000).unsigned_abs());
     // What a newer release writes there is left alone, and shown as the nearest that this one knows.
     let kind = live.kind.parse().unwrap_or(Kind::Command);
     let language = live.language.as_deref().and_then(|text| text.parse().ok());

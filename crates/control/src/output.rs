@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sandkeep_blob::{Blobs, Key};
+use sandkeep_core::execution::ExecutionResult;
 use sandkeep_core::id::ExecutionId;
 use sandkeep_core::output::{Gap, Kept, Stream, head_of};
 use sandkeep_store::output::{self as index, Chunk, Place};
@@ -79,6 +80,13 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
+    /// Writes it into a result.
+    pub fn tell(&self, result: &mut ExecutionResult) {
+        result.set_stdout(&self.stdout);
+        result.set_stderr(&self.stderr);
+        result.output_gap = self.gap;
+    }
+
     fn of(&mut self, stream: Stream) -> &mut Kept {
         match stream {
             Stream::Stdout => &mut self.stdout,
@@ -164,8 +172,23 @@ impl Outputs {
     /// # Errors
     /// It is not stored, or that is unknown: the same piece can be stored again.
     pub async fn append(&self, id: ExecutionId, part: Part) -> Result<()> {
+        let chunk = self.prepare(id, &part).await?;
+        let write = self
+            .store
+            .write(Durability::Durable, (id, chunk), |tx, new| Box::pin(index::add(tx, new.0, &new.1)));
+        write.await?;
+        self.show(id, part);
+        Ok(())
+    }
+
+    /// The row of a piece, whose bytes are stored where they are too many for a row: what is left of storing it is to write
+    /// the row, and then to [`show`](Self::show) it.
+    ///
+    /// # Errors
+    /// The bytes are not stored.
+    pub(crate) async fn prepare(&self, id: ExecutionId, part: &Part) -> Result<Chunk> {
         let (from, to) = (part.from(), part.to());
-        let place = match &part {
+        let place = match part {
             Part::Gap { .. } => Place::Gap,
             Part::Segments { segments, .. } => {
                 let bytes = segments::encode(segments);
@@ -177,16 +200,34 @@ impl Outputs {
                 }
             }
         };
-        let chunk = Chunk { from, to, place };
-        let write = self
-            .store
-            .write(Durability::Durable, (id, chunk), |tx, new| Box::pin(index::add(tx, new.0, &new.1)));
-        write.await?;
+        Ok(Chunk { from, to, place })
+    }
+
+    /// Shows a piece that is stored to whoever follows.
+    pub(crate) fn show(&self, id: ExecutionId, part: Part) {
         let recent = self.lock().get(&id).cloned();
         if let Some(recent) = recent {
             recent.push(part);
         }
-        Ok(())
+    }
+
+    /// As [`excerpt`](Self::excerpt), from memory, where all that is stored is there and fits into an answer.
+    pub(crate) fn excerpt_here(&self, id: ExecutionId) -> Option<Excerpt> {
+        let recent = self.lock().get(&id).cloned();
+        let parts = recent?.all()?;
+        if parts.last().is_some_and(|last| last.to() > EXCERPT_MOST) {
+            return None;
+        }
+        let mut excerpt = Excerpt::default();
+        for part in parts {
+            match &*part {
+                Part::Gap { .. } => return None,
+                Part::Segments { segments, .. } => {
+                    segments.iter().for_each(|segment| excerpt.add(segment.stream, &segment.bytes));
+                }
+            }
+        }
+        Some(excerpt)
     }
 
     /// The first position that is not stored.

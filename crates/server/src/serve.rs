@@ -32,7 +32,7 @@ use crate::state::App;
 #[derive(Debug)]
 pub struct Server {
     pub(crate) app: App,
-    parts: Parts,
+    engine: Engine,
     listener: Listener,
     metrics: Option<Listener>,
     certificates: Option<Arc<Certificates>>,
@@ -80,8 +80,9 @@ impl Server {
         };
         let parts = parts(&config, &session, begun.master_key, driver)?;
         let made = [begun.made_master_key, begun.made_admin_key].into_iter().flatten().collect();
-        let app = App::new(config, session, &parts, without_keys);
-        Ok(Server { app, parts, listener, metrics, certificates, made })
+        let engine = Engine::new(parts, session.id);
+        let app = App::new(config, session, &engine, without_keys);
+        Ok(Server { app, engine, listener, metrics, certificates, made })
     }
 
     /// Where it listens.
@@ -117,7 +118,7 @@ impl Server {
 
     /// [`Self::run`] with other routes.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) -> Drained {
-        let Server { app, parts, listener, metrics, certificates, made: _ } = self;
+        let Server { app, engine, listener, metrics, certificates, made: _ } = self;
         if app.config.insecure_no_auth {
             tracing::warn!("{NO_AUTH_WARNING}");
         }
@@ -129,10 +130,10 @@ impl Server {
             app.tasks.spawn(certificates.watch(app.clone()));
         }
         app.tasks.spawn(write_used(app.clone()));
-        let Parts { store, outputs, clock, .. } = parts.clone();
+        let Parts { store, outputs, clock, .. } = engine.parts.clone();
         let retention = Retention::new(store, outputs, clock, app.config.keep);
         app.tasks.spawn(forget_old(app.clone(), retention));
-        let engine = Engine::start(parts, app.session.id);
+        engine.start();
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));
         stop.cancelled().await;
         drain(&app, &engine, &end).await

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sandkeep_control::audit::Audit;
-use sandkeep_control::engine::Parts;
+use sandkeep_control::engine::Engine;
 use sandkeep_control::events::Events;
 use sandkeep_control::executions::Executions;
 use sandkeep_control::identity::Identity;
@@ -69,7 +69,7 @@ impl App {
     pub(crate) fn new(
         config: Config,
         session: Session,
-        parts: &Parts,
+        engine: &Engine,
         without_keys: Option<Principal>,
     ) -> Self {
         let (store, clock) = (session.store.clone(), session.clock.clone());
@@ -77,7 +77,7 @@ impl App {
         let bodies = usize::try_from(config.limits.bodies / 1024).unwrap_or(Semaphore::MAX_PERMITS);
         let tasks = TaskTracker::new();
         App(Arc::new(Inner {
-            ready: Readiness::new(&session, parts, config.data_dir.clone(), tasks.clone()),
+            ready: Readiness::new(&session, &engine.parts, config.data_dir.clone(), tasks.clone()),
             metrics: Metrics::new(),
             tasks,
             stopping: CancellationToken::new(),
@@ -86,8 +86,8 @@ impl App {
             sockets: Arc::new(Semaphore::new(config.limits.connections)),
             bodies: Semaphore::new(bodies.min(Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(store.clone(), clock.clone(), identity.clone()),
-            sandboxes: Sandboxes::new(parts),
-            executions: Executions::new(parts),
+            sandboxes: Sandboxes::new(&engine.parts),
+            executions: Executions::new(engine),
             events: Events::new(store.clone()),
             audit: Audit::new(store.clone()),
             projects: Projects::new(store, clock, identity.clone()),

@@ -2,20 +2,21 @@
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments as _, Postgres, Sqlite};
+use sqlx::{Arguments as _, Postgres};
+use tokio::task::consume_budget;
 
 use crate::error::{Error, Result};
 use crate::row::{Record, Row, Value};
 use crate::sql::Statement;
+use crate::sqlite;
 
-/// A connection. Cancelling a call may leave it in the middle of an answer, so it is then not used again.
+/// A connection. Cancelling a call may leave one to PostgreSQL in the middle of an answer, so it is then not used again.
 #[derive(Debug)]
 pub enum Connection {
     /// The writer's of SQLite.
-    Sqlite(SqliteConnection),
-    /// A reader's of SQLite; goes back to its pool.
-    SqliteReader(PoolConnection<Sqlite>),
+    Sqlite(sqlite::Connection),
+    /// A reader's of SQLite; goes back to the others.
+    SqliteReader(sqlite::Reader),
     /// The writer's of PostgreSQL.
     Postgres(PgConnection),
     /// A reader's of PostgreSQL; goes back to its pool.
@@ -28,6 +29,8 @@ macro_rules! on {
         match $connection {
             Connection::Sqlite($s) => $sqlite,
             Connection::SqliteReader(pooled) => {
+                // Reads are done on the spot: many in a row are not to keep everything else waiting.
+                consume_budget().await;
                 let $s = &mut **pooled;
                 $sqlite
             }
@@ -52,13 +55,10 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`].
     pub async fn execute(&mut self, statement: &Statement, values: Vec<Value>) -> Result<u64> {
-        let failed = Error::database(statement.name);
         on!(self,
-            sqlite(to) => sqlx::query_with(statement.sqlite, sqlite_arguments(values))
-                .execute(to).await.map(|done| done.rows_affected()),
+            sqlite(to) => to.execute(statement.sqlite, &values).map_err(Error::database(statement.name)),
             postgres(to) => sqlx::query_with(statement.postgres, postgres_arguments(values))
-                .execute(to).await.map(|done| done.rows_affected()))
-        .map_err(failed)
+                .execute(to).await.map(|done| done.rows_affected()).map_err(Error::database(statement.name)))
     }
 
     /// Every row of the answer. Callers bound it with `LIMIT`.
@@ -90,13 +90,13 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`].
     pub async fn rows(&mut self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>> {
-        let failed = Error::database(statement.name);
         on!(self,
-            sqlite(to) => sqlx::query_with(statement.sqlite, sqlite_arguments(values)).fetch_all(to).await
-                .map(|rows| rows.into_iter().map(|row| Row::sqlite(statement.name, row)).collect()),
+            sqlite(to) => to.rows(statement.sqlite, &values)
+                .map(|rows| rows.into_iter().map(|row| Row::sqlite(statement.name, row)).collect())
+                .map_err(Error::database(statement.name)),
             postgres(to) => sqlx::query_with(statement.postgres, postgres_arguments(values)).fetch_all(to).await
-                .map(|rows| rows.into_iter().map(|row| Row::postgres(statement.name, row)).collect()))
-        .map_err(failed)
+                .map(|rows| rows.into_iter().map(|row| Row::postgres(statement.name, row)).collect())
+                .map_err(Error::database(statement.name)))
     }
 
     /// Runs `text` as it is, without preparing it: transaction control, settings, migrations.
@@ -105,9 +105,8 @@ impl Connection {
     /// [`Error::Database`].
     pub(crate) async fn run(&mut self, doing: &'static str, text: &'static str) -> Result<()> {
         on!(self,
-            sqlite(to) => sqlx::raw_sql(text).execute(to).await.map(drop),
-            postgres(to) => sqlx::raw_sql(text).execute(to).await.map(drop))
-        .map_err(Error::database(doing))
+            sqlite(to) => to.run(text).map_err(Error::database(doing)),
+            postgres(to) => sqlx::raw_sql(text).execute(to).await.map(drop).map_err(Error::database(doing)))
     }
 
     /// Names of the columns that `statement` returns.
@@ -116,28 +115,12 @@ impl Connection {
     /// [`Error::Database`]: this database does not take the statement.
     pub async fn describe(&mut self, statement: &Statement) -> Result<Vec<String>> {
         use sqlx::{Column as _, Executor as _, SqlSafeStr as _, Statement as _};
-        let failed = Error::database(statement.name);
         on!(self,
-            sqlite(to) => to.prepare(statement.sqlite.into_sql_str()).await
-                .map(|ready| ready.columns().iter().map(|column| column.name().to_owned()).collect()),
+            sqlite(to) => to.describe(statement.sqlite).map_err(Error::database(statement.name)),
             postgres(to) => to.prepare(statement.postgres.into_sql_str()).await
-                .map(|ready| ready.columns().iter().map(|column| column.name().to_owned()).collect()))
-        .map_err(failed)
+                .map(|ready| ready.columns().iter().map(|column| column.name().to_owned()).collect())
+                .map_err(Error::database(statement.name)))
     }
-}
-
-fn sqlite_arguments(values: Vec<Value>) -> SqliteArguments {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        let added = match value {
-            Value::Text(text) => arguments.add(text),
-            Value::Number(number) => arguments.add(number),
-            Value::Flag(flag) => arguments.add(flag),
-            Value::Bytes(bytes) => arguments.add(bytes),
-        };
-        added.expect("text, numbers, flags and bytes can be encoded");
-    }
-    arguments
 }
 
 fn postgres_arguments(values: Vec<Value>) -> PgArguments {

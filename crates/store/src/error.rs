@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+
 /// A failure of the store. `Display` leaves the source to whoever prints the chain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,7 +59,7 @@ pub enum Error {
         /// A statement's name or a step.
         doing: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: Cause,
     },
     /// Nothing new may be added to what has ended.
     #[error("the {what} has ended")]
@@ -79,12 +81,29 @@ pub enum Error {
     Closed,
 }
 
+/// What a database said.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// SQLite.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL, or the way to it.
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    /// Every reader was in use for too long.
+    #[error("no connection was free in time")]
+    NoneFree,
+    /// A statement that always has an answer had none.
+    #[error("there is no row")]
+    NoRow,
+}
+
 /// What this crate's functions return.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Database { doing, source }
+    pub(crate) fn database<E: Into<Cause>>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Database { doing, source: source.into() }
     }
 
     /// Whether the same operation, run again from its start, may well succeed: two servers met on PostgreSQL.
@@ -95,8 +114,14 @@ impl Error {
 
     /// Whether a unique index refused it.
     pub(crate) fn is_taken(&self) -> bool {
-        let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
-        error.is_unique_violation()
+        let Self::Database { source, .. } = self else { return false };
+        match source {
+            Cause::Sqlite(error) => error
+                .sqlite_extended_error_code()
+                .is_some_and(|code| [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&code)),
+            Cause::Postgres(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            Cause::Postgres(_) | Cause::NoneFree | Cause::NoRow => false,
+        }
     }
 
     /// [`Error::Taken`] where a unique index refused it.
@@ -105,17 +130,19 @@ impl Error {
     }
 
     fn sqlstate(&self) -> Option<String> {
-        let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return None };
+        let Self::Database { source: Cause::Postgres(sqlx::Error::Database(error)), .. } = self else {
+            return None;
+        };
         error.code().map(std::borrow::Cow::into_owned)
     }
 
-    /// Whether the connection is of no more use.
+    /// Whether the connection is of no more use. One to SQLite is a file that is open: what fails with it fails with another.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "another crate's errors, of which these few matter here"
     )]
     pub(crate) fn is_of_connection(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Self::Database { source: Cause::Postgres(source), .. } = self else { return false };
         match source {
             sqlx::Error::Database(error) => {
                 // Class 57P0x: the server is shutting down or was told to drop us; 08xxx: connection exceptions.

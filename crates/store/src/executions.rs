@@ -1,7 +1,7 @@
 //! Executions: the live ones, which are few, and the finished ones, which are many.
 //!
-//! The writes of `docs/decisions/0009-life-of-an-execution.md`, one function each: [`accept`], [`claim`], [`started`],
-//! [`request_cancel`], [`finish`]. Every one of them is guarded, so that it happens once whoever repeats it.
+//! The writes of `docs/decisions/0009-life-of-an-execution.md`, one function each: [`accept`], [`claim`], [`started`], or all
+//! three in one ([`accept_started`]); [`request_cancel`], [`finish`]. Every one of them is guarded, so that it happens once whoever repeats it.
 
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId, ServerId};
 
@@ -117,6 +117,13 @@ pub struct Claim {
 statements! {
     ACCEPT = "INSERT INTO executions (id, project_id, sandbox_id, state, kind, language, request, token, created_us)
         VALUES ($1, $2, $3, 'queued', $4, $5, $6, 0, $7)";
+    /// Only under the claim that holds the sandbox now, and only once that runs.
+    ACCEPT_STARTED: Live = "INSERT INTO executions (id, project_id, sandbox_id, state, kind, language, request, server_id,
+            token, incarnation, created_us, started_us)
+        SELECT $1, $2, b.id, 'running', $4, $5, $6, b.server_id, 1, b.incarnation, $7, $7 FROM sandboxes b
+        WHERE b.id = $3 AND b.server_id = $8 AND b.token = $9 AND b.state = 'running'
+        RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+            cancel_requested_us, created_us, started_us";
     /// A row is free when nobody has it, or another who has it was not heard of since $3; and only whoever holds its sandbox,
     /// running, can do something with it. The oldest first.
     CLAIM: Live = {
@@ -190,6 +197,32 @@ pub async fn accept(tx: &mut Tx, accepted: &Accepted, now_us: i64) -> Result<()>
     tx.execute(&ACCEPT, values).await?;
     tx.wake(Channel::Executions);
     Ok(())
+}
+
+/// W1 to W3 in one: writes down what is accepted as claimed and started by `by`, the claim under which a server holds the
+/// sandbox. `None`, and nothing is written, where that claim does not hold a running sandbox (any more).
+///
+/// # Errors
+/// The database's.
+pub async fn accept_started(
+    tx: &mut Tx,
+    accepted: &Accepted,
+    by: Claim,
+    now_us: i64,
+) -> Result<Option<Live>> {
+    let Accepted { id, project_id, sandbox_id, kind, language, request } = accepted;
+    let values = values![
+        *id,
+        *project_id,
+        *sandbox_id,
+        *kind,
+        *language,
+        request.as_slice(),
+        now_us,
+        by.server_id,
+        by.token
+    ];
+    tx.one(&ACCEPT_STARTED, values).await
 }
 
 /// W2: takes up to `most` that nobody acts for, oldest first, each under a token of its own. Nobody is whoever was not heard

@@ -30,6 +30,7 @@ pub mod secrets;
 pub mod servers;
 pub mod settings;
 pub mod sql;
+pub mod sqlite;
 pub mod time;
 pub mod tokens;
 pub mod wake;

@@ -9,8 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Error, Result};
 
-/// For what holds it only for a moment: a child of a server that was killed just now, which has its descriptors until it has
-/// begun the program that it is to become.
+/// For what holds it only for a moment: the writer of a store that was dropped, until it has seen that; a child of a server that
+/// was killed just now, which has its descriptors until it has begun the program that it is to become.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 

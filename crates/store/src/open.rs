@@ -6,17 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::lock::DirectoryLock;
 use crate::migrate;
-use crate::time;
+use crate::{sqlite, time};
 use crate::wake::{Bells, Channel, Wakeups};
 use crate::writer::{Durability, Running, Tx, Writer};
 
@@ -38,13 +34,10 @@ pub struct Options {
     pub readers: u32,
 }
 
-/// Connections for reads unless asked otherwise: SQLite's readers are threads, and two processors do not read faster
-/// with more than a few.
+/// Connections for reads unless asked otherwise: two processors do not read faster with more than a few.
 pub const DEFAULT_READERS: u32 = 4;
 /// How long a read waits for a connection before it is an error.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
-/// How long SQLite waits for another process that has the file, such as a backup.
-const BUSY_FOR: Duration = Duration::from_secs(5);
 
 impl Place {
     /// The place that a URL names: `postgres://…` or `postgresql://…`.
@@ -63,48 +56,53 @@ impl Place {
     }
 
     pub(crate) async fn connect_writer(&self) -> Result<Connection> {
-        let failed = Error::database("connect");
         match self {
-            Self::Directory(directory) => {
-                let options = sqlite_options(directory).create_if_missing(true);
-                SqliteConnection::connect_with(&options).await.map(Connection::Sqlite).map_err(failed)
-            }
-            Self::Postgres(options) => {
-                PgConnection::connect_with(options).await.map(Connection::Postgres).map_err(failed)
-            }
+            Self::Directory(directory) => sqlite::Connection::writer(&Self::file(directory))
+                .map(Connection::Sqlite)
+                .map_err(Error::database("connect")),
+            Self::Postgres(options) => PgConnection::connect_with(options)
+                .await
+                .map(Connection::Postgres)
+                .map_err(Error::database("connect")),
         }
     }
 }
 
-fn sqlite_options(directory: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(Place::file(directory))
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_FOR)
-}
-
 #[derive(Debug)]
 enum Readers {
-    Sqlite(SqlitePool),
+    Sqlite(Arc<sqlite::Readers>),
     Postgres(PgPool),
 }
 
 impl Readers {
     async fn open(options: &Options) -> Result<Self> {
-        let failed = Error::database("connect a reader");
+        let doing = "connect a reader";
         match &options.place {
             Place::Directory(directory) => {
-                let pool =
-                    SqlitePoolOptions::new().max_connections(options.readers).acquire_timeout(ACQUIRE_WITHIN);
-                let how = sqlite_options(directory).read_only(true);
-                pool.connect_with(how).await.map(Self::Sqlite).map_err(failed)
+                let readers = sqlite::Readers::open(&Place::file(directory), options.readers);
+                readers.map(Self::Sqlite).map_err(Error::database(doing))
             }
             Place::Postgres(how) => {
                 let pool =
                     PgPoolOptions::new().max_connections(options.readers).acquire_timeout(ACQUIRE_WITHIN);
-                pool.connect_with(how.as_ref().clone()).await.map(Self::Postgres).map_err(failed)
+                pool.connect_with(how.as_ref().clone())
+                    .await
+                    .map(Self::Postgres)
+                    .map_err(Error::database(doing))
+            }
+        }
+    }
+
+    async fn take(&self) -> Result<Connection> {
+        let doing = "take a reader";
+        match self {
+            Self::Sqlite(readers) => {
+                let taken = tokio::time::timeout(ACQUIRE_WITHIN, readers.take()).await;
+                let taken = taken.map_err(|_| Error::database(doing)(Cause::NoneFree))?;
+                taken.map(Connection::SqliteReader).map_err(Error::database(doing))
+            }
+            Self::Postgres(pool) => {
+                pool.acquire().await.map(Connection::PostgresReader).map_err(Error::database(doing))
             }
         }
     }
@@ -161,11 +159,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`]: none was free within five seconds, or the database is gone.
     pub async fn reader(&self) -> Result<Connection> {
-        let failed = Error::database("take a reader");
-        match self.readers.as_ref() {
-            Readers::Sqlite(pool) => pool.acquire().await.map(Connection::SqliteReader).map_err(failed),
-            Readers::Postgres(pool) => pool.acquire().await.map(Connection::PostgresReader).map_err(failed),
-        }
+        self.readers.take().await
     }
 
     /// Wake-ups of `channel` from now on.

@@ -3,7 +3,7 @@
 use sandkeep_core::id::{PrincipalId, ProjectId};
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::guard::Guarded;
 use crate::row::{record, values};
 use crate::sql::statements;
@@ -52,7 +52,7 @@ pub async fn create(tx: &mut Tx, id: ProjectId, name: &str, now_us: i64) -> Resu
 pub async fn ensure_default(tx: &mut Tx, id: ProjectId, now_us: i64) -> Result<Project> {
     tx.execute(&ENSURE, values![id, DEFAULT, now_us]).await?;
     let found = named(tx, DEFAULT).await?;
-    found.ok_or(Error::Database { doing: ENSURE.name, source: sqlx::Error::RowNotFound })
+    found.ok_or(Error::Database { doing: ENSURE.name, source: Cause::NoRow })
 }
 
 /// Gives a project another name, if it still is of `generation`.

@@ -1,8 +1,9 @@
 //! From values to columns and back, the same for both databases.
 
-use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{Row as _, postgres::PgRow};
 
 use crate::error::{Error, Result};
+use crate::sqlite;
 
 /// A value for a placeholder. The four kinds that both databases have; `None` is `NULL` of that kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,12 +61,12 @@ pub struct Row {
 
 #[derive(Debug)]
 enum Inner {
-    Sqlite(SqliteRow),
+    Sqlite(sqlite::Row),
     Postgres(PgRow),
 }
 
 impl Row {
-    pub(crate) fn sqlite(statement: &'static str, row: SqliteRow) -> Self {
+    pub(crate) fn sqlite(statement: &'static str, row: sqlite::Row) -> Self {
         Self { statement, inner: Inner::Sqlite(row) }
     }
 
@@ -101,11 +102,10 @@ macro_rules! cells {
     ($($type:ty),+) => {
         $(impl Cell for $type {
             fn of(row: &Row, column: &'static str) -> Result<Self> {
-                let value = match &row.inner {
-                    Inner::Sqlite(row) => row.try_get(column),
-                    Inner::Postgres(row) => row.try_get(column),
-                };
-                value.map_err(Error::database(row.statement))
+                match &row.inner {
+                    Inner::Sqlite(of) => of.get(column).map_err(Error::database(row.statement)),
+                    Inner::Postgres(of) => of.try_get(column).map_err(Error::database(row.statement)),
+                }
             }
         })+
     };

@@ -1,7 +1,7 @@
 //! What an installation has once: which master key it uses, which token was its first.
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::row::{record, values};
 use crate::sql::statements;
 use crate::writer::Tx;
@@ -36,7 +36,7 @@ pub async fn get(from: &mut Connection, key: &str) -> Result<Option<String>> {
 pub async fn ensure(tx: &mut Tx, key: &str, value: &str, now_us: i64) -> Result<String> {
     tx.execute(&ENSURE, values![key, value, now_us]).await?;
     let found = get(tx, key).await?;
-    found.ok_or(Error::Database { doing: ENSURE.name, source: sqlx::Error::RowNotFound })
+    found.ok_or(Error::Database { doing: ENSURE.name, source: Cause::NoRow })
 }
 
 /// Sets `key`.

@@ -1,4 +1,4 @@
-//! The one way in: a queue of operations, a task, a connection.
+//! The one way in: a queue of operations, a task, a connection. To SQLite the task has a thread of its own.
 //!
 //! Operations that wait together are one transaction; where one of them fails, it is run again with each in a savepoint
 //! of its own. Answers and wake-ups leave after the commit. See `docs/decisions/0012-durability-and-group-commit.md`.
@@ -83,9 +83,17 @@ impl Writer {
         lock: Option<DirectoryLock>,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MOST);
+        let on_spot = !connection.is_postgres();
         let task = Task { tx: Tx { connection, wakeups: Vec::new() }, place, bells, waiting, _lock: lock };
         // Ends when its queue is closed and empty.
-        let _running = tokio::spawn(task.run());
+        if on_spot {
+            // SQLite is called, and a flush waited for, on the spot: not on a thread that others need. A runtime that ends waits
+            // for it, and so for what is in the queue.
+            let runtime = tokio::runtime::Handle::current();
+            let _running = tokio::task::spawn_blocking(move || runtime.block_on(task.run()));
+        } else {
+            let _running = tokio::spawn(task.run());
+        }
         Self { queue }
     }
 

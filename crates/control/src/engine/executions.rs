@@ -5,17 +5,19 @@ use std::time::Duration;
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, Work, conclude};
+use sandkeep_core::id::{ExecutionId, ServerId};
 use sandkeep_core::time::Timestamp;
-use sandkeep_runtime::driver::Ended;
 use sandkeep_runtime::outcome;
 use sandkeep_store::executions::{self, Claim, Ending, Live};
+use sandkeep_store::output::{self, Chunk};
 use sandkeep_store::sandboxes::{self, Sandbox};
-use sandkeep_store::wake::Channel;
-use sandkeep_store::{Durability, Guarded, events};
+use sandkeep_store::{Durability, Guarded, Tx, events};
 
+use super::follow::Followed;
 use super::sandboxes::is_once;
 use super::{Engine, Held, PASS_MOST, PERIOD, lock};
 use crate::executions::told_of_live as told;
+use crate::output::Part;
 use crate::request::ExecutionRequest;
 
 /// An execution and the claim it is held under.
@@ -25,12 +27,42 @@ pub(super) struct Mine {
     pub(super) claim: Claim,
     /// It may have been told to start before, by another server or an earlier life of this one.
     pub(super) found: bool,
+    /// What is sealed in the row, where it was accepted a moment ago.
+    pub(super) request: Option<ExecutionRequest>,
+}
+
+/// In whose name executions are claimed, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taker {
+    pub(super) server_id: ServerId,
+    pub(super) alive_since_us: i64,
+    pub(super) now_us: i64,
+}
+
+/// What was claimed.
+#[derive(Debug)]
+pub(super) struct Taken {
+    live: Live,
+    /// Not once a cancel was accepted: then it is ended without having run.
+    started: bool,
+}
+
+/// Claims what is to run in the sandboxes that this server holds, and starts it in the same write: what follows is the start,
+/// and a server that dies before it leaves rows whose supervisor is asked by id.
+pub(super) async fn take(tx: &mut Tx, by: Taker) -> sandkeep_store::Result<Vec<Taken>> {
+    let mut taken = Vec::new();
+    for live in executions::claim(tx, by.server_id, PASS_MOST, by.alive_since_us).await? {
+        let claim = Claim { server_id: by.server_id, token: live.token };
+        let started = executions::started(tx, live.id, claim, by.now_us).await?.is_updated();
+        taken.push(Taken { live, started });
+    }
+    Ok(taken)
 }
 
 /// What ran, and how it ended.
 struct Done {
     work: Work,
-    ended: Box<Ended>,
+    followed: Followed,
 }
 
 impl Engine {
@@ -39,30 +71,22 @@ impl Engine {
     pub(super) async fn execution_pass(&self) -> Duration {
         self.cancel_asked().await;
         let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
-        let asked = (server_id, alive_since_us, self.parts.clock.now_us());
-        // Claimed and started in one write: what follows is the start, and a server that dies here leaves rows whose
-        // supervisor is asked by id.
-        let take = self.parts.store.write(Durability::Durable, asked, |tx, by| {
-            Box::pin(async move {
-                let mut taken = Vec::new();
-                for live in executions::claim(tx, by.0, PASS_MOST, by.1).await? {
-                    let claim = Claim { server_id: by.0, token: live.token };
-                    // Not once a cancel was accepted: then it is ended without having run.
-                    let started = executions::started(tx, live.id, claim, by.2).await?;
-                    taken.push((live, started == Guarded::Updated));
-                }
-                Ok(taken)
-            })
-        });
+        let by = Taker { server_id, alive_since_us, now_us: self.parts.clock.now_us() };
+        let take = self.parts.store.write(Durability::Durable, by, |tx, by| Box::pin(take(tx, *by)));
         let Some(taken) = self.told("claim executions", take.await) else { return PERIOD };
         let full = taken.len() >= PASS_MOST as usize;
-        for (live, started) in taken {
-            let claim = Claim { server_id, token: live.token };
-            let mine = Mine { live, claim, found: false };
-            let held = lock(&self.held).get(&mine.live.sandbox_id).cloned();
+        self.take_up(taken);
+        if full { Duration::ZERO } else { PERIOD }
+    }
+
+    /// Runs what was claimed.
+    pub(super) fn take_up(&self, taken: Vec<Taken>) {
+        for Taken { live, started } in taken {
+            let claim = Claim { server_id: self.server_id, token: live.token };
+            let held = lock(&self.held).get(&live.sandbox_id).cloned();
+            let mine = Mine { live, claim, found: false, request: None };
             self.tasks.spawn(self.clone().run(mine, held, started));
         }
-        if full { Duration::ZERO } else { PERIOD }
     }
 
     /// Passes on every cancel that was accepted: to what runs here, and to what nobody has taken up.
@@ -94,14 +118,14 @@ impl Engine {
                 if executions::take_queued(tx, of.0, of.1, of.2).await?.is_updated()
                     && executions::finish(tx, of.0, of.3, &of.4).await?.is_updated()
                 {
-                    tell_end(tx, of.0, of.5, &of.4).await?;
+                    tell(tx, "execution.ended", of.0, of.5, &of.4).await?;
                     wish_away_if_once(tx, of.6, of.4.finished_us).await?;
                 }
                 Ok(())
             })
         });
         self.told("end what was cancelled", write.await);
-        self.parts.bells.ring(&live.id.to_string());
+        self.ring(live.id);
     }
 
     pub(super) async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
@@ -129,6 +153,8 @@ impl Engine {
         }
         let stored = self.finish(&mine, held.as_ref(), ended).await;
         self.parts.outputs.close(id);
+        // Who waits is answered first.
+        tokio::task::yield_now().await;
         if let Some(held) = held.filter(|_| stored) {
             self.say_stored(&held, id).await;
         }
@@ -137,19 +163,27 @@ impl Engine {
     /// Runs it to its end; `None` where it is left to whoever comes next.
     async fn perform(&self, mine: &Mine, held: &Held) -> Result<Option<Done>, Problem> {
         let live = &mine.live;
-        let request = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
-        let ended = self.start_and_follow(mine, held, &request).await?;
-        Ok(ended.map(|ended| Done { work: request.work.work(), ended }))
+        let opened;
+        let request = match &mine.request {
+            Some(request) => request,
+            None => {
+                opened = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
+                &opened
+            }
+        };
+        let followed = self.start_and_follow(mine, held, request).await?;
+        Ok(followed.map(|followed| Done { work: request.work.work(), followed }))
     }
 
     /// W5: the end, from whatever is known of it; nothing, where a cancel kept it from starting. Whether it is written.
     async fn finish(&self, mine: &Mine, held: Option<&Held>, ended: Result<Option<Done>, Problem>) -> bool {
         let now = Timestamp::from_unix_ms(self.parts.clock.now_ms());
         let enforcement = held.map_or_else(Enforcement::full, |held| held.sandbox.enforcement().clone());
-        let mut result = told(&mine.live, enforcement);
+        let (mut result, mut rest) = (told(&mine.live, enforcement), Vec::new());
         let end = match ended {
-            Ok(Some(Done { work, ended })) => {
-                let end = outcome::tell(&mut result, &work, *ended);
+            Ok(Some(Done { work, followed })) => {
+                rest = followed.rest;
+                let end = outcome::tell(&mut result, &work, *followed.ended);
                 // Written down by this machine's wall clock.
                 let moved =
                     |at: Timestamp| Timestamp::from_unix_ms(self.parts.clock.at_wall_ms(at.unix_ms()));
@@ -172,38 +206,72 @@ impl Engine {
         result.set_end(&end);
         in_order(&mut result, now);
         let Some(ending) = ending(&result) else { return false };
-        self.write_end(&mine.live, mine.claim, ending, held.is_none_or(|held| held.once)).await
+        let (chunks, parts): (Vec<Chunk>, Vec<Part>) = rest.into_iter().unzip();
+        let Some(written) = self.write_end(&mine.live, mine.claim, ending, chunks, held.is_none_or(|held| held.once)).await else {
+            return false;
+        };
+        if written.is_updated() {
+            parts.into_iter().for_each(|part| self.parts.outputs.show(mine.live.id, part));
+            self.tell_who_waits(result);
+        }
+        self.ring(mine.live.id);
+        true
     }
 
-    /// Writes an end, until it is written or another's. False when this server stops before. Where the sandbox is one that may
-    /// have been made for this execution alone, it goes with it.
-    async fn write_end(&self, live: &Live, claim: Claim, ending: Ending, may_be_once: bool) -> bool {
+    /// Who waits for an end looks: nobody tells it to them (any more).
+    fn ring(&self, id: ExecutionId) {
+        drop(self.ends.expected(id));
+        self.parts.bells.ring(&id.to_string());
+    }
+
+    /// Tells an end that is written to who waits for it; what its output was is in memory, or is for them to read.
+    fn tell_who_waits(&self, mut result: ExecutionResult) {
+        let Some(tell) = self.ends.expected(result.id) else { return };
+        let Some(excerpt) = self.parts.outputs.excerpt_here(result.id) else { return };
+        excerpt.tell(&mut result);
+        // They may have left.
+        let _left = tell.send(result);
+    }
+
+    /// Writes an end, and with it the last of the output, until it is written or another's: which of the two. `None` when this
+    /// server stops before. Where the sandbox is one that may have been made for this execution alone, it goes with it.
+    async fn write_end(
+        &self,
+        live: &Live,
+        claim: Claim,
+        ending: Ending,
+        chunks: Vec<Chunk>,
+        may_be_once: bool,
+    ) -> Option<Guarded> {
         let sandbox_id = may_be_once.then_some(live.sandbox_id);
-        let input = (live.id, live.project_id, claim, ending, sandbox_id);
+        let input = (live.id, live.project_id, claim, ending, chunks, sandbox_id);
         loop {
             let write = self.parts.store.write(Durability::Durable, input.clone(), |tx, of| {
                 Box::pin(async move {
                     let done = executions::finish(tx, of.0, of.2, &of.3).await?;
                     match done {
                         Guarded::Updated => {
-                            tell_end(tx, of.0, of.1, &of.3).await?;
-                            if let Some(sandbox_id) = of.4 {
+                            for chunk in &of.4 {
+                                output::add(tx, of.0, chunk).await?;
+                            }
+                            tell(tx, "execution.ended", of.0, of.1, &of.3).await?;
+                            if let Some(sandbox_id) = of.5 {
                                 wish_away_if_once(tx, sandbox_id, of.3.finished_us).await?;
                             }
                         }
-                        Guarded::Stale => tell_late(tx, of.0, of.1, &of.3).await?,
+                        // A result that came after the end: kept for whoever wonders.
+                        Guarded::Stale => tell(tx, "execution.late_result", of.0, of.1, &of.3).await?,
                         Guarded::Absent => {}
                     }
-                    Ok(())
+                    Ok(done)
                 })
             });
-            if self.told("write down an end", write.await).is_some() {
-                self.parts.bells.ring(&live.id.to_string());
-                return true;
+            if let Some(done) = self.told("write down an end", write.await) {
+                return Some(done);
             }
             // The supervisor keeps the end too; but while this process lives it does not let go of it.
             tokio::select! {
-                () = self.stop.cancelled() => return false,
+                () = self.stop.cancelled() => return None,
                 () = tokio::time::sleep(super::HEARTBEAT) => {}
             }
         }
@@ -227,7 +295,8 @@ impl Engine {
             end.state = state;
             if let Some(ending) = self.unstarted(&live, &end, problem) {
                 let claim = Claim { server_id: self.server_id, token: live.token };
-                all &= self.write_end(&live, claim, ending, true).await;
+                all &= self.write_end(&live, claim, ending, Vec::new(), true).await.is_some();
+                self.ring(live.id);
             }
             self.parts.outputs.close(live.id);
         }
@@ -267,7 +336,7 @@ fn ending(result: &ExecutionResult) -> Option<Ending> {
 /// Wishes a sandbox away that was made for one execution, in the write of its end: nobody is left to do it where the server dies
 /// right afterwards.
 async fn wish_away_if_once(
-    tx: &mut sandkeep_store::Tx,
+    tx: &mut Tx,
     id: sandkeep_core::id::SandboxId,
     now_us: i64,
 ) -> sandkeep_store::Result<()> {
@@ -281,30 +350,10 @@ async fn wish_away_if_once(
     Ok(())
 }
 
-async fn tell_end(
-    tx: &mut sandkeep_store::Tx,
-    id: sandkeep_core::id::ExecutionId,
-    project_id: sandkeep_core::id::ProjectId,
-    ending: &Ending,
-) -> sandkeep_store::Result<()> {
-    tx.wake(Channel::Executions);
-    tell(tx, "execution.ended", id, project_id, ending).await
-}
-
-/// A result that came after the end: kept for whoever wonders.
-async fn tell_late(
-    tx: &mut sandkeep_store::Tx,
-    id: sandkeep_core::id::ExecutionId,
-    project_id: sandkeep_core::id::ProjectId,
-    ending: &Ending,
-) -> sandkeep_store::Result<()> {
-    tell(tx, "execution.late_result", id, project_id, ending).await
-}
-
 async fn tell(
-    tx: &mut sandkeep_store::Tx,
+    tx: &mut Tx,
     kind: &'static str,
-    id: sandkeep_core::id::ExecutionId,
+    id: ExecutionId,
     project_id: sandkeep_core::id::ProjectId,
     ending: &Ending,
 ) -> sandkeep_store::Result<()> {

@@ -52,7 +52,8 @@ impl Engine {
             .map_err(|error| Problem::new(ErrorCode::Internal, format!("a stored sandbox: {error}")))?;
         let env = Arc::new(spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?);
         let (incarnation, token) = (sandbox.incarnation, claim.token.unsigned_abs());
-        Ok(Held { sandbox: live, incarnation, token, env, once: spec.once })
+        let (project_id, limits, once) = (sandbox.project_id, spec.limits, spec.once);
+        Ok(Held { sandbox: live, project_id, limits, incarnation, token, env, once })
     }
 
     /// Follows what was running; says of the rest that it is stored.
@@ -63,7 +64,7 @@ impl Engine {
         self.tasks.spawn(self.clone().watch(id, held.clone()));
         for live in running {
             let claim = Claim { token: live.token, ..claim };
-            let mine = Mine { live, claim, found: true };
+            let mine = Mine { live, claim, found: true, request: None };
             self.tasks.spawn(self.clone().run(mine, Some(held.clone()), true));
         }
         // Ended, and written down, by a server that did not live to say so.

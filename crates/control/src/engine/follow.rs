@@ -7,11 +7,12 @@ use sandkeep_core::output::{Stream, head_of};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::Running;
 use sandkeep_runtime::driver::{Cancel, Ended, Event};
+use sandkeep_store::output::Chunk;
 use tokio::sync::Notify;
 
 use super::executions::Mine;
 use super::{Engine, Held, lock};
-use crate::output::{Part, Segment};
+use crate::output::{self, Part, Segment};
 use crate::request::ExecutionRequest;
 
 /// Asks a followed execution to end.
@@ -22,6 +23,12 @@ impl Lever {
     pub(super) fn cancel(&self) {
         self.0.notify_one();
     }
+}
+
+/// How it ended, and what of its output is to be written with the end.
+pub(super) struct Followed {
+    pub(super) ended: Box<Ended>,
+    pub(super) rest: Vec<(Chunk, Part)>,
 }
 
 /// Output that is gathered before it is stored: what comes while the last piece is being stored.
@@ -37,7 +44,7 @@ impl Engine {
         mine: &Mine,
         held: &Held,
         request: &ExecutionRequest,
-    ) -> Result<Option<Box<Ended>>, Problem> {
+    ) -> Result<Option<Followed>, Problem> {
         let id = mine.live.id;
         let Some(position) = self.position(mine).await else { return Ok(None) };
         self.parts.outputs.open(id, position);
@@ -83,7 +90,7 @@ impl Engine {
         mut running: Box<dyn Running>,
         lever: &Lever,
         kept: ByteSize,
-    ) -> Result<Option<Box<Ended>>, Problem> {
+    ) -> Result<Option<Followed>, Problem> {
         let control = running.control();
         let mut log = Gathered::new(kept);
         loop {
@@ -106,8 +113,8 @@ impl Engine {
                     Some(Event::Gap { from, to }) => log.missing(from, to),
                     Some(Event::Ended(ended)) => {
                         log.end(ended.stdout_bytes + ended.stderr_bytes);
-                        self.store_output(mine, &mut log).await?;
-                        return Ok(Some(ended));
+                        let rest = self.prepare_rest(mine, &mut log).await?;
+                        return Ok(Some(Followed { ended, rest }));
                     }
                     None => {
                         let text = "the end of the execution was not told";
@@ -127,23 +134,41 @@ impl Engine {
         }
     }
 
-    /// Stores what was gathered. A store that fails is asked again: the supervisor holds the code up, at its own bounds.
+    /// Stores what was gathered.
     async fn store_output(&self, mine: &Mine, log: &mut Gathered) -> Result<(), Problem> {
         while let Some(part) = log.take() {
-            loop {
-                match self.parts.outputs.append(mine.live.id, part.clone()).await {
-                    Ok(()) => break,
-                    Err(error) => tracing::error!(error = chain(&error), "cannot store output"),
-                }
-                tokio::select! {
-                    () = self.stop.cancelled() => {
-                        return Err(Problem::new(ErrorCode::StoreUnavailable, "output could not be stored"));
-                    }
-                    () = tokio::time::sleep(super::HEARTBEAT) => {}
-                }
-            }
+            self.until_stored(|| self.parts.outputs.append(mine.live.id, part.clone())).await?;
         }
         Ok(())
+    }
+
+    /// What is gathered at the end, all but its rows stored.
+    async fn prepare_rest(&self, mine: &Mine, log: &mut Gathered) -> Result<Vec<(Chunk, Part)>, Problem> {
+        let mut rest = Vec::new();
+        while let Some(part) = log.take() {
+            let chunk = self.until_stored(|| self.parts.outputs.prepare(mine.live.id, &part)).await?;
+            rest.push((chunk, part));
+        }
+        Ok(rest)
+    }
+
+    /// A store that fails is asked again: the supervisor holds the code up, at its own bounds.
+    async fn until_stored<T, F: Future<Output = output::Result<T>>>(
+        &self,
+        store: impl Fn() -> F,
+    ) -> Result<T, Problem> {
+        loop {
+            match store().await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => tracing::error!(error = chain(&error), "cannot store output"),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    return Err(Problem::new(ErrorCode::StoreUnavailable, "output could not be stored"));
+                }
+                () = tokio::time::sleep(super::HEARTBEAT) => {}
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
+use super::executions::{Taker, take};
 use super::find::owned;
 use super::{Engine, Held, PASS_MOST, PERIOD, Taken, lock};
 use crate::request::SandboxSpec;
@@ -167,6 +168,7 @@ impl Engine {
     async fn create(&self, sandbox: &Sandbox, claim: Claim, spec: SandboxSpec) -> Result<Held, Problem> {
         let env = spec.env(&self.parts.sealer, sandbox.project_id, sandbox.id)?;
         let (incarnation, token) = (sandbox.incarnation + 1, claim.token.unsigned_abs());
+        let project_id = sandbox.project_id;
         // A server that died before it could write down that it had made one has left it.
         self.end_unheld(owned(sandbox.id, incarnation), token).await?;
         let wanted = driver::SandboxSpec {
@@ -185,10 +187,11 @@ impl Engine {
             sandbox.stop().await;
             return Err(problem);
         }
-        Ok(Held { sandbox, incarnation, token, env: Arc::new(env), once: spec.once })
+        let (limits, env, once) = (spec.limits, Arc::new(env), spec.once);
+        Ok(Held { sandbox, project_id, limits, incarnation, token, env, once })
     }
 
-    /// Writes down that it runs. What is to run in it can be claimed from then on.
+    /// Writes down that it runs, and takes up what is to run in it.
     async fn made(&self, sandbox: &Sandbox, claim: Claim, held: Held) {
         let observed = Observed {
             generation: sandbox.generation,
@@ -278,25 +281,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes down what was seen, with its event. False when that is no longer ours to do.
+    /// Writes down what was seen, with its event, and takes up what waited for it. False when that is no longer ours to do.
     async fn observe(&self, sandbox: &Sandbox, claim: Claim, observed: Observed, kind: &'static str) -> bool {
-        let now_us = self.parts.clock.now_us();
-        let seen = (sandbox.id, sandbox.project_id, claim, observed, kind, now_us);
+        let (now_us, alive_since_us) = (self.parts.clock.now_us(), self.alive_since_us());
+        let by = Taker { server_id: self.server_id, alive_since_us, now_us };
+        let seen = (sandbox.id, sandbox.project_id, claim, observed, kind, by);
         let write = self.parts.store.write(Durability::Durable, seen, |tx, of| {
             Box::pin(async move {
-                let done = sandboxes::observe(tx, of.0, of.2, &of.3, of.5).await?;
-                if done.is_updated() {
-                    let subject = of.0.to_string();
-                    let failure = of.3.detail.as_deref().filter(|_| of.3.state == "error");
-                    let data = failure.unwrap_or("{}");
-                    let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
-                    events::add(tx, &news, of.5).await?;
+                if !sandboxes::observe(tx, of.0, of.2, &of.3, of.5.now_us).await?.is_updated() {
+                    return Ok(None);
+                }
+                let subject = of.0.to_string();
+                let failure = of.3.detail.as_deref().filter(|_| of.3.state == "error");
+                let data = failure.unwrap_or("{}");
+                let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
+                events::add(tx, &news, of.5.now_us).await?;
+                let taken = take(tx, of.5).await?;
+                if taken.len() >= PASS_MOST as usize {
                     tx.wake(Channel::Executions);
                 }
-                Ok(done.is_updated())
+                Ok(Some(taken))
             })
         });
-        let ours = self.told("write down a sandbox", write.await).unwrap_or(false);
+        let taken = self.told("write down a sandbox", write.await).flatten();
+        let ours = taken.is_some();
+        self.take_up(taken.unwrap_or_default());
         self.parts.bells.ring(&sandbox.id.to_string());
         ours
     }

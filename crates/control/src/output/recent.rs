@@ -68,6 +68,13 @@ impl Recent {
         }
     }
 
+    /// All that was stored, if all of it is here.
+    pub(super) fn all(&self) -> Option<Vec<Arc<Part>>> {
+        let kept = self.lock();
+        let begins = kept.front().map_or_else(|| self.reach.borrow().0, |part| part.from());
+        (begins == 0).then(|| kept.iter().map(Arc::clone).collect())
+    }
+
     /// Returns when there is something at `position`, or no more will come. Cancel-safe.
     pub(super) async fn changed(&self, position: u64) {
         let mut receiver = self.reach.subscribe();

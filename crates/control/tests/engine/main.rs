@@ -5,10 +5,6 @@
     reason = "a test fails by panicking, and says what it skips"
 )]
 
-mod clocks;
-#[path = "../../../store/tests/support/postgres.rs"]
-mod postgres;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +26,12 @@ use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_store::{Durability, executions, projects, sandboxes};
+
+#[path = "../../../store/tests/support/postgres.rs"]
+mod postgres;
+
+mod accepting;
+mod clocks;
 
 struct Bed {
     parts: Parts,
@@ -56,6 +58,12 @@ impl Bed {
         Self::on(Session::open(&books, Clock::new(), "0.1.0").await.unwrap(), directory).await
     }
 
+    async fn postgres(name: &str) -> Option<Self> {
+        let books = Books::Postgres(postgres::fresh_database(name).await?);
+        let session = Session::open(&books, Clock::new(), "0.1.0").await.unwrap();
+        Some(Self::on(session, tempfile::tempdir().unwrap()).await)
+    }
+
     async fn on(session: Session, directory: tempfile::TempDir) -> Self {
         let parts = parts(&session, directory.path()).await;
         let id: ProjectId = ids::fresh(&parts.clock);
@@ -63,7 +71,8 @@ impl Bed {
             .store
             .write(Durability::Durable, id, |tx, id| Box::pin(projects::ensure_default(tx, *id, 1)));
         let project_id = made.await.unwrap().id;
-        let engine = Engine::start(parts.clone(), session.id);
+        let engine = Engine::new(parts.clone(), session.id);
+        engine.start();
         Self { parts, engine, project_id, _directory: directory }
     }
 
@@ -98,14 +107,7 @@ impl Bed {
     }
 
     async fn execution(&self, sandbox_id: SandboxId, argv: &[&str]) -> ExecutionId {
-        let new = NewExecution {
-            work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
-            env: BTreeMap::new(),
-            cwd: None,
-            stdin: Vec::new(),
-            timeout: None,
-        };
-        let request = new.within(&defaults::limits()).unwrap();
+        let request = command(argv).within(&defaults::limits()).unwrap();
         let id: ExecutionId = ids::fresh(&self.parts.clock);
         let accepted = executions::Accepted {
             id,
@@ -148,6 +150,16 @@ impl Bed {
             all.extend(bytes);
         }
         all
+    }
+}
+
+fn command(argv: &[&str]) -> NewExecution {
+    NewExecution {
+        work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
+        env: BTreeMap::new(),
+        cwd: None,
+        stdin: Vec::new(),
+        timeout: None,
     }
 }
 

@@ -112,20 +112,19 @@ fn killed_at_random(bed: &Bed) {
     bed.assert_nothing_is_left();
 }
 
-/// Aborts a server at each point of one execution's life, and lets another finish it.
-fn killed_at_every_commit(make: impl Fn() -> Option<Bed>) {
+/// Aborts a server at each point of one execution's life, and lets another finish it. There are `least` points at least.
+fn killed_at_every_commit(task: &str, least: u64, make: impl Fn() -> Option<Bed>) {
     let begun = Instant::now();
     for point in 1.. {
         let Some(bed) = make() else { return };
-        let (got_through, accepted) = Server::start(&bed, &format!("once {point}")).ended();
+        let (got_through, accepted) = Server::start(&bed, &format!("{task} {point}")).ended();
         Server::start(&bed, "drain").done();
         let found = bed.assert_all_ended(&accepted, |_, result| result.status == ExecutionState::Succeeded);
         assert!(found <= 1, "point {point}: one was asked for");
         bed.assert_nothing_is_left();
         if got_through {
             println!("{} points in {:?}", point - 1, begun.elapsed());
-            // Accept, claim and make the sandbox, start, output, end, and the sandbox's own end.
-            assert!(point > 12, "there were only {point} points");
+            assert!(point > least, "there were only {} points", point - 1);
             return;
         }
     }
@@ -148,13 +147,32 @@ mod killed_at_random {
 mod killed_at_every_commit {
     #[test]
     fn sqlite() {
-        super::killed_at_every_commit(|| Some(super::Bed::sqlite()));
+        super::killed_at_every_commit("once", LEAST, || Some(super::Bed::sqlite()));
     }
 
     #[test]
     fn postgres() {
-        super::killed_at_every_commit(|| super::Bed::postgres("killed_at_every_commit"));
+        super::killed_at_every_commit("once", LEAST, || super::Bed::postgres("killed_at_every_commit"));
     }
+
+    /// Accept both, claim and make the sandbox, output, end, and the sandbox's own end.
+    const LEAST: u64 = 12;
+}
+
+/// The same in a sandbox that is held, where one write accepts and starts.
+mod killed_at_every_commit_in_a_live_sandbox {
+    #[test]
+    fn sqlite() {
+        super::killed_at_every_commit("live", LEAST, || Some(super::Bed::sqlite()));
+    }
+
+    #[test]
+    fn postgres() {
+        super::killed_at_every_commit("live", LEAST, || super::Bed::postgres("killed_in_a_live_sandbox"));
+    }
+
+    /// Accept, output, end.
+    const LEAST: u64 = 6;
 }
 
 #[test]

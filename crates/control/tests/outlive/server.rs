@@ -9,6 +9,7 @@ use sandkeep_blob::Blobs;
 use sandkeep_control::clock::Clock;
 use sandkeep_control::ends::Bells;
 use sandkeep_control::engine::{Engine, Parts};
+use sandkeep_control::executions::Executions;
 use sandkeep_control::ids;
 use sandkeep_control::master_key::{Given, settle};
 use sandkeep_control::output::Outputs;
@@ -17,7 +18,8 @@ use sandkeep_control::seal::Sealer;
 use sandkeep_control::session::{Books, Session};
 use sandkeep_core::defaults;
 use sandkeep_core::execution::Work;
-use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId};
+use sandkeep_core::id::{ExecutionId, PrincipalId, ProjectId, SandboxId, TokenId};
+use sandkeep_core::identity::{Principal, Role, Scopes};
 use sandkeep_core::size::ByteSize;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_store::executions::Before;
@@ -65,6 +67,7 @@ pub(crate) fn run(task: &str) {
             ("work", _) => server.work().await,
             ("drain", _) => server.drain().await,
             ("once", point) => server.once(point.parse().unwrap()).await,
+            ("live", point) => server.live(point.parse().unwrap()).await,
             ("leave", _) => {
                 server.one_that_says_something().await;
                 server.engine.stop(Duration::ZERO).await;
@@ -100,7 +103,8 @@ impl Server {
         let driver = Arc::new(driver(&owner));
         let (bells, life) = (Bells::default(), Duration::from_secs(3600));
         let parts = Parts { store, outputs, driver, clock, bells, sealer, life };
-        let engine = Engine::start(parts.clone(), session.id);
+        let engine = Engine::new(parts.clone(), session.id);
+        engine.start();
         Self { session, parts, engine, project_id, marker: owner }
     }
 
@@ -128,6 +132,22 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(crash::is_ahead(), "every point that was met aborted");
+    }
+
+    /// One execution, to its end, in a sandbox that is there; aborted at a point of the execution's life.
+    async fn live(&self, point: u64) {
+        let sandbox_id = self.sandbox(false).await;
+        while self.sandboxes().await.iter().any(|sandbox| sandbox.state != "running") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let service = Executions::new(&self.engine);
+        crash::at(point);
+        let made = service.create(&principal(), sandbox_id, self.lines(), None, "rq").await.unwrap();
+        println!("\naccepted {}", made.result.id);
+        let ended = service.ended(&principal(), made, Duration::from_secs(60)).await.unwrap();
+        assert!(ended.status.is_end());
+        assert!(crash::is_ahead(), "every point that was met aborted");
+        self.engine.stop(Duration::ZERO).await;
     }
 
     /// Lets everything that was accepted end, then ends the sandboxes, but for those that were made for what has ended: they go
@@ -209,22 +229,26 @@ impl Server {
         id
     }
 
-    /// One that writes its numbered lines to both streams, with pauses; told to the parent once it is accepted.
-    async fn execution(&self, sandbox_id: SandboxId) -> ExecutionId {
+    /// One that writes its numbered lines to both streams, with pauses.
+    fn lines(&self) -> NewExecution {
         let line = format!(
             "i=0; while [ $i -lt {LINES} ]; do echo $i; echo $i >&2; i=$((i+1));
              [ $((i % 25)) -ne 0 ] || sleep 0.01; done; : {}",
             self.marker
         );
         let argv = ["sh", "-c", &line].map(str::to_owned).to_vec();
-        let new = NewExecution {
+        NewExecution {
             work: Work::Command { argv },
             env: BTreeMap::new(),
             cwd: None,
             stdin: Vec::new(),
             timeout: None,
-        };
-        let request = new.within(&defaults::limits()).unwrap();
+        }
+    }
+
+    /// Accepted to be claimed later; told to the parent then.
+    async fn execution(&self, sandbox_id: SandboxId) -> ExecutionId {
+        let request = self.lines().within(&defaults::limits()).unwrap();
         let id: ExecutionId = ids::fresh(&self.parts.clock);
         let accepted = executions::Accepted {
             id,
@@ -242,5 +266,19 @@ impl Server {
         write.await.unwrap();
         println!("\naccepted {id}");
         id
+    }
+}
+
+/// Whoever may do everything.
+fn principal() -> Principal {
+    Principal {
+        id: PrincipalId::new(1, [1; 10]),
+        admin: true,
+        roles: BTreeMap::new(),
+        token_id: TokenId::new(1, [1; 10]),
+        bound: None,
+        at_most: Role::Owner,
+        scopes: Scopes::All,
+        expires_us: None,
     }
 }

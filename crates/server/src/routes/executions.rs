@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use sandkeep_api::executions::{CreateExecution, Execution, ListExecutions, RunExecution, WaitExecution};
 use sandkeep_api::{Document, Page, page};
+use sandkeep_control::executions::Made;
 use sandkeep_control::request::NewExecution;
 use sandkeep_control::sandboxes::NewSandbox;
-use sandkeep_core::execution::result::ExecutionResult;
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -66,11 +66,7 @@ async fn create(
     let CreateExecution { timeout_ms, ref env, ref cwd, .. } = wanted;
     let (work, stdin) = (wanted.work()?, wanted.stdin()?);
     let new = NewExecution { work, env: env.clone(), cwd: cwd.clone(), stdin, timeout: timeout_ms };
-    let (doing, principal) = (app.clone(), caller.0.clone());
-    let made = app.complete(async move {
-        Ok(doing.executions.create(&principal, id, new, again, &repeat.request_id).await?)
-    });
-    let made = made.await?;
+    let made = app.executions.create(&caller.0, id, new, again, &repeat.request_id).await?;
     answered(&app, &caller, &place, made, wait.wait.then_some(within)).await
 }
 
@@ -106,12 +102,8 @@ async fn run(
     let RunExecution { template, profile, limits, labels, env, cwd, timeout_ms, .. } = wanted;
     let sandbox = NewSandbox { template, profile, limits: limits.into(), labels, ..NewSandbox::default() };
     let new = NewExecution { work, env, cwd, stdin, timeout: timeout_ms };
-    let (doing, principal) = (app.clone(), caller.0.clone());
-    let made = app.complete(async move {
-        let of = &doing.executions;
-        Ok(of.run(&principal, project_id, sandbox, new, again, &repeat.request_id).await?)
-    });
-    let made = made.await?;
+    let of = &app.executions;
+    let made = of.run(&caller.0, project_id, sandbox, new, again, &repeat.request_id).await?;
     answered(&app, &caller, &place, made, wait.wait.then_some(within)).await
 }
 
@@ -120,15 +112,15 @@ async fn answered(
     app: &App,
     caller: &Caller,
     place: &Place,
-    made: ExecutionResult,
+    made: Made,
     wait: Option<Duration>,
 ) -> Answer<Created> {
-    let at = format!("{}/api/v1/executions/{}", app.config.base_path, made.id);
-    let mut told = made;
+    let at = format!("{}/api/v1/executions/{}", app.config.base_path, made.result.id);
+    let mut told = made.result.clone();
     if let Some(within) = wait {
         place.give_back();
         // A shutdown does not wait for who waits.
-        let waiting = app.executions.wait(&caller.0, told.id, within);
+        let waiting = app.executions.ended(&caller.0, made, within);
         if let Some(ended) = app.stopping.run_until_cancelled(waiting).await {
             told = ended?;
         }

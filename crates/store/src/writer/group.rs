@@ -106,14 +106,16 @@ fn concerns_all(error: &Error) -> bool {
 
 /// Commits what `ran`, or undoes it.
 async fn close(tx: &mut Tx, ran: Result<()>) -> Result<()> {
-    match ran {
+    let closed = match ran {
         Ok(()) => commit(tx).await,
-        Err(error) => {
-            // If this fails too, the connection is gone and with it the transaction.
-            let _gone = tx.run("roll back", "ROLLBACK").await;
-            Err(error)
-        }
+        Err(error) => Err(error),
+    };
+    if closed.is_err() {
+        // Also after a commit that failed: on a full disk SQLite keeps the transaction open. If this fails too, there is none
+        // any more, or the connection is gone and the transaction with it.
+        let _gone = tx.run("roll back", "ROLLBACK").await;
     }
+    closed
 }
 
 async fn commit(tx: &mut Tx) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::{Bed, NOW, SECOND, both, durably, enter, execution_id, sandbox_id};
 both! { only_who_holds_the_sandbox_claims a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
 a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_taken_over_not_started
 two_who_take_over_at_once_share_nothing what_was_cancelled_is_found nobody_takes_their_own_over
-        a_sandbox_that_goes_takes_its_executions a_voided_server_notices }
+        a_sandbox_that_goes_takes_its_executions a_voided_server_notices who_holds_the_sandbox_starts_at_once }
 
 /// Servers heard of before this are dead.
 const ALIVE_SINCE: i64 = NOW - 10 * SECOND;
@@ -97,8 +97,63 @@ async fn live(bed: &Bed, id: ExecutionId) -> Option<Live> {
     executions::live(&mut bed.store.reader().await.unwrap(), id).await.unwrap()
 }
 
+/// Accepts and starts in one write, in a sandbox that is held under `by`.
+async fn accept_started(bed: &Bed, sandbox_id: SandboxId, by: Claim) -> (ExecutionId, Option<Live>) {
+    let accepted = Accepted {
+        id: execution_id(),
+        project_id: bed.project_id,
+        sandbox_id,
+        kind: "command",
+        language: None,
+        request: b"\x00sealed\xff".to_vec(),
+    };
+    let id = accepted.id;
+    let started =
+        durably!(bed.store, (accepted, by), |tx, new| executions::accept_started(tx, &new.0, new.1, NOW));
+    (id, started.unwrap())
+}
+
 mod cases {
     use super::*;
+
+    pub(super) async fn who_holds_the_sandbox_starts_at_once(bed: &Bed) {
+        let (sandbox_id, holder) =
+            (sandbox(bed, bed.server_id).await, Claim { server_id: bed.server_id, token: 1 });
+        let (id, started) = accept_started(bed, sandbox_id, holder).await;
+        let started = started.unwrap();
+        assert_eq!(live(bed, id).await.as_ref(), Some(&started));
+        assert_eq!((started.id, started.state.as_str(), started.token), (id, "running", 1));
+        assert_eq!((started.server_id, started.incarnation), (Some(bed.server_id), Some(1)));
+        assert_eq!((started.created_us, started.started_us), (NOW, Some(NOW)));
+        assert_eq!(started.request, b"\x00sealed\xff");
+        assert!(claim(bed, bed.server_id, 10).await.is_empty(), "it is not started twice");
+        assert_eq!(finish(bed, id, of(&started), "succeeded").await, Guarded::Updated);
+        assert_eq!(finish(bed, id, of(&started), "failed").await, Guarded::Stale);
+        // Under any claim but the one that holds it nothing is written.
+        let other = enter(&bed.store, NOW).await;
+        for by in
+            [Claim { token: 0, ..holder }, Claim { token: 2, ..holder }, Claim { server_id: other, ..holder }]
+        {
+            let (id, started) = accept_started(bed, sandbox_id, by).await;
+            assert_eq!((started, live(bed, id).await), (None, None), "{by:?}");
+        }
+        // Nor in one that does not run.
+        let seen = (
+            sandbox_id,
+            holder,
+            sandboxes::Observed {
+                generation: 1,
+                state: "error",
+                detail: None,
+                incarnation: 1,
+                place: None,
+                next_try_us: None,
+            },
+        );
+        durably!(bed.store, seen, |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW)).unwrap();
+        let (id, started) = accept_started(bed, sandbox_id, holder).await;
+        assert_eq!((started, live(bed, id).await), (None, None));
+    }
 
     pub(super) async fn only_who_holds_the_sandbox_claims(bed: &Bed) {
         let other = enter(&bed.store, NOW).await;

@@ -12,7 +12,7 @@ async fn a_second_store_on_a_directory_is_refused_until_the_first_is_gone() {
     durably!(bed.store, project_id(), |tx, id| projects::create(tx, *id, "kept", NOW)).unwrap();
     let Bed { store, options, _directory, .. } = bed;
     drop(store);
-    // The writer's task ends when it sees that nobody can write any more.
+    // The writer lets go when it sees that nobody can write any more, which is waited for.
     let again = Store::open(&options, NOW).await.unwrap();
     let mut reader = again.reader().await.unwrap();
     assert!(projects::named(&mut reader, "kept").await.unwrap().is_some());

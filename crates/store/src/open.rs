@@ -12,9 +12,9 @@ use crate::connection::Connection;
 use crate::error::{Cause, Error, Result};
 use crate::lock::DirectoryLock;
 use crate::migrate;
-use crate::{sqlite, time};
 use crate::wake::{Bells, Channel, Wakeups};
 use crate::writer::{Durability, Running, Tx, Writer};
+use crate::{sqlite, time};
 
 /// Which database.
 #[derive(Debug, Clone)]

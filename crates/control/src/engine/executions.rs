@@ -207,7 +207,9 @@ impl Engine {
         in_order(&mut result, now);
         let Some(ending) = ending(&result) else { return false };
         let (chunks, parts): (Vec<Chunk>, Vec<Part>) = rest.into_iter().unzip();
-        let Some(written) = self.write_end(&mine.live, mine.claim, ending, chunks, held.is_none_or(|held| held.once)).await else {
+        let Some(written) =
+            self.write_end(&mine.live, mine.claim, ending, chunks, held.is_none_or(|held| held.once)).await
+        else {
             return false;
         };
         if written.is_updated() {

@@ -186,6 +186,7 @@ impl Execution {
         for (stream, masking) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.masking) {
             self.log.append(stream, &masking.rest());
         }
+        self.masking = Default::default();
         let out_of_memory = self.domain.as_ref().is_some_and(Domain::out_of_memory);
         if out_of_memory && self.killed.is_none() {
             self.killed = Some(Killed::Limit(proto::LimitKind::LIMIT_KIND_MEMORY));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandkeep_core::code::{Problem, chain};
-use sandkeep_core::id::ExecutionId;
+use sandkeep_core::id::{ExecutionId, ServerId};
 use sandkeep_store::{
     Durability, Error, Store, Tx, audit, events, executions, idempotency, sandboxes, servers, tokens,
 };
@@ -42,13 +42,14 @@ pub struct Retention {
     outputs: Outputs,
     clock: Clock,
     keep: Keep,
+    server_id: ServerId,
 }
 
 impl Retention {
-    /// Of this store, and of the output that it names.
+    /// Of this store, and of the output that it names, in the name of a server in its books.
     #[must_use]
-    pub fn new(store: Store, outputs: Outputs, clock: Clock, keep: Keep) -> Self {
-        Self { store, outputs, clock, keep }
+    pub fn new(store: Store, outputs: Outputs, clock: Clock, keep: Keep, server_id: ServerId) -> Self {
+        Self { store, outputs, clock, keep, server_id }
     }
 
     /// Deletes one batch of each kind. How many rows there were; to be called again soon while that is not 0, and otherwise
@@ -57,8 +58,9 @@ impl Retention {
     /// # Errors
     /// The store's.
     pub async fn forget_old(&self) -> Result<u64, Problem> {
-        let input = (self.clock.now_us(), self.keep);
-        let write = self.store.write(Durability::Relaxed, input, |tx, of| Box::pin(batch(tx, of.0, of.1)));
+        let input = (self.clock.now_us(), self.keep, self.server_id);
+        let write =
+            self.store.write(Durability::Relaxed, input, |tx, of| Box::pin(batch(tx, of.0, of.1, of.2)));
         let rows = write.await.map_err(|error| problem(&error))?;
         Ok(rows + self.forget_executions().await?)
     }
@@ -92,13 +94,13 @@ impl Retention {
     }
 }
 
-async fn batch(tx: &mut Tx, now_us: i64, keep: Keep) -> Result<u64, Error> {
+async fn batch(tx: &mut Tx, now_us: i64, keep: Keep, server_id: ServerId) -> Result<u64, Error> {
     Ok(audit::forget(tx, ago_us(now_us, keep.audit), BATCH).await?
         + events::forget(tx, ago_us(now_us, keep.events), BATCH).await?
         + sandboxes::forget(tx, ago_us(now_us, keep.sandboxes), BATCH).await?
         + tokens::forget(tx, ago_us(now_us, TOKENS_KEPT), BATCH).await?
         + idempotency::forget(tx, now_us - idempotency::KEPT_US, BATCH).await?
-        + servers::forget(tx, ago_us(now_us, SERVERS_KEPT)).await?)
+        + servers::forget(tx, ago_us(now_us, SERVERS_KEPT), server_id).await?)
 }
 
 fn ago_us(now_us: i64, kept: Duration) -> i64 {

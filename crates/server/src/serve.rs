@@ -131,7 +131,7 @@ impl Server {
         }
         app.tasks.spawn(write_used(app.clone()));
         let Parts { store, outputs, clock, .. } = engine.parts.clone();
-        let retention = Retention::new(store, outputs, clock, app.config.keep);
+        let retention = Retention::new(store, outputs, clock, app.config.keep, app.session.id);
         app.tasks.spawn(forget_old(app.clone(), retention));
         engine.start();
         app.tasks.spawn(listener.serve(router, app.clone(), end.clone()));

@@ -32,7 +32,7 @@ statements! {
     LEAVE = "DELETE FROM servers WHERE id = $1";
     VOID_OTHERS = "DELETE FROM servers WHERE id <> $1";
     LIST: Server = "SELECT id, version, host, boot_id, started_us, seen_us FROM servers ORDER BY started_us, id LIMIT $1";
-    FORGET = "DELETE FROM servers WHERE seen_us < $1";
+    FORGET = "DELETE FROM servers WHERE seen_us < $1 AND id <> $2";
 }
 
 /// Most servers that a list has.
@@ -71,12 +71,13 @@ pub async fn void_others(tx: &mut Tx, id: ServerId) -> Result<u64> {
     tx.execute(&VOID_OTHERS, values![id]).await
 }
 
-/// Takes out those not heard of since `before_us`. How many there were.
+/// Takes out those not heard of since `before_us`, but never `id` itself: a clock that jumps makes everybody's last heartbeat
+/// old. How many there were.
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(tx: &mut Tx, before_us: i64) -> Result<u64> {
-    tx.execute(&FORGET, values![before_us]).await
+pub async fn forget(tx: &mut Tx, before_us: i64, id: ServerId) -> Result<u64> {
+    tx.execute(&FORGET, values![before_us, id]).await
 }
 
 /// All servers, oldest first.

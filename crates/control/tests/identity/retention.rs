@@ -33,7 +33,7 @@ fn outputs(bed: &Bed) -> Outputs {
 }
 
 fn retention(bed: &Bed) -> Retention {
-    Retention::new(bed.store.clone(), outputs(bed), bed.clock.clone(), KEEP)
+    Retention::new(bed.store.clone(), outputs(bed), bed.clock.clone(), KEEP, fresh(&bed.clock))
 }
 
 /// One that has ended now, and said so many bytes.
@@ -112,13 +112,21 @@ mod cases {
             seen_us: bed.clock.now_us(),
         };
         let entered =
-            bed.store.write(Durability::Durable, dead, |tx, dead| Box::pin(servers::enter(tx, dead)));
+            bed.store.write(Durability::Durable, dead.clone(), |tx, dead| Box::pin(servers::enter(tx, dead)));
         entered.await.unwrap();
-        let retention = retention(bed);
+        let own = servers::Server { id: fresh(&bed.clock), ..dead };
+        let own_id = own.id;
+        let entered = bed.store.write(Durability::Durable, own, |tx, own| Box::pin(servers::enter(tx, own)));
+        entered.await.unwrap();
+        let retention = Retention::new(bed.store.clone(), outputs(bed), bed.clock.clone(), KEEP, own_id);
         let forget = async || retention.forget_old().await.unwrap();
         assert_eq!(forget().await, 0);
         bed.clock.shift(25 * HOUR_US);
-        assert_eq!([forget().await, forget().await], [1, 0], "a server that was not heard of for a day");
+        assert_eq!(
+            [forget().await, forget().await],
+            [1, 0],
+            "another server that was not heard of for a day"
+        );
         bed.clock.shift(400 * HOUR_US);
         assert_eq!([forget().await, forget().await], [3, 0], "entries of the audit log");
         bed.clock.shift(720 * HOUR_US);

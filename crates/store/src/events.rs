@@ -67,8 +67,10 @@ statements! {
     AFTER: Event = "SELECT position, project_id, happened_us, kind, subject, data FROM events
         WHERE project_id = $1 AND position > $2 ORDER BY position LIMIT $3";
     /// The first ones only: whatever clocks did, the oldest that is not old enough is where it stops.
-    FORGET: Position = "DELETE FROM events WHERE happened_us < $1 AND position IN
-        (SELECT position FROM events ORDER BY position LIMIT $2) RETURNING position";
+    FORGET: Position = "DELETE FROM events WHERE position IN (SELECT position FROM events ORDER BY position LIMIT $2)
+        AND position < coalesce((SELECT min(young.position) FROM
+            (SELECT position, happened_us FROM events ORDER BY position LIMIT $2) AS young
+            WHERE young.happened_us >= $1), 9223372036854775807) RETURNING position";
     NOTE_FORGOTTEN = "UPDATE event_positions SET forgotten = $1 WHERE feed = 1 AND forgotten < $1";
     REACH: Reach = "SELECT last, forgotten FROM event_positions WHERE feed = 1";
 }

@@ -246,7 +246,12 @@ impl Reader<'_> {
 
     fn keep(&self) -> Result<Keep, Problem> {
         let keep = Keep {
-            executions: self.age("keep.executions")?,
+            // Whoever repeats a request with its key finds what the first one made.
+            executions: self.within(
+                "keep.executions",
+                Span::from_secs(DAY_S)..=Span::from_secs(36_500 * DAY_S),
+                "1d to 36500d",
+            )?,
             sandboxes: self.age("keep.sandboxes")?,
             events: self.age("keep.events")?,
             audit: self.age("keep.audit")?,

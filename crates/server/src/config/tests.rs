@@ -106,6 +106,7 @@ fn every_value_is_read_or_refused_with_its_key() {
         ("limits.body_timeout", "0s"),
         ("sandbox_life", "0s"),
         ("keep.executions", "40000d"),
+        ("keep.executions", "23h"),
         ("keep.events", "30"),
         ("limits.answer_timeout", "2d"),
         ("limits.requests", "0"),

@@ -170,15 +170,22 @@ statements! {
             RETURNING id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
                 server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us"
     };
+    /// A wish that came since $11 was looked at is tried at once.
     OBSERVE = "UPDATE sandboxes SET observed_generation = $4, state = $5, detail = $6, incarnation = $7, place = $8,
-        next_try_us = $9, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
+        next_try_us = CASE WHEN generation > $11 THEN 0 ELSE $9 END, updated_us = $10 WHERE id = $1 AND server_id = $2 AND token = $3 AND incarnation <= $7";
     ENTER = "UPDATE sandboxes SET active_us = $2 WHERE id = $1 AND desired NOT IN ('deleted', 'expired', 'lost')";
     CLOSE = "UPDATE sandboxes SET desired = 'lost', generation = generation + 1
         WHERE id = $1 AND server_id = $2 AND token = $3 AND desired NOT IN ('deleted', 'expired', 'lost')";
     DESCRIBE = "UPDATE sandboxes SET name = $3, spec = $4 WHERE id = $1 AND spec = $2";
-    KEEP_END = "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
-        SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
-        WHERE id = $1 AND server_id = $2 AND token = $3";
+    /// The row is locked between the two statements of an end.
+    KEEP_END = {
+        sqlite: "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
+            SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
+            WHERE id = $1 AND server_id = $2 AND token = $3",
+        postgres: "INSERT INTO ended_sandboxes (id, project_id, name, reason, spec, created_us, ended_us)
+            SELECT id, project_id, name, $4, spec, created_us, $5 FROM sandboxes
+            WHERE id = $1 AND server_id = $2 AND token = $3 FOR UPDATE"
+    };
     REMOVE_LIVE = "DELETE FROM sandboxes WHERE id = $1 AND server_id = $2 AND token = $3";
     GET: Sandbox = "SELECT id, project_id, name, desired, generation, state, detail, observed_generation, incarnation,
         server_id, token, place, next_try_us, spec, created_us, updated_us, active_us, expires_us FROM sandboxes WHERE id = $1";
@@ -303,7 +310,8 @@ pub async fn observe(
         *incarnation,
         place.clone(),
         next_try_us.unwrap_or(0),
-        now_us
+        now_us,
+        *generation
     ];
     guarded(tx, &OBSERVE, values, id).await
 }

@@ -111,35 +111,50 @@ impl Engine {
             let mine = sandboxes::unsettled(&mut reader, server_id, PASS_MOST, now_us).await?;
             Ok::<_, sandkeep_store::Error>((mine, sandboxes::next_due(&mut reader, now_us).await?))
         };
-        let Some((mine, due_us)) = self.told("read sandboxes", mine.await) else { return PERIOD };
+        // What was taken is settled whatever comes of this: nobody would look at it again.
+        let (mine, due_us) = self.told("read sandboxes", mine.await).unwrap_or_default();
         let most = expired.max(adopted.len().max(claimed.len()) as u64);
-        for sandbox in adopted.into_iter().chain(claimed).chain(mine) {
-            if let Some(taken) = self.busy.take(sandbox.id) {
-                self.tasks.spawn(self.clone().settle(sandbox, taken));
-            }
-        }
-        if most >= u64::from(PASS_MOST) { Duration::ZERO } else { until(due_us, now_us) }
+        self.settle_all(adopted.into_iter().chain(claimed));
+        let is_full = mine.len() >= PASS_MOST as usize;
+        // A full list of what others are at work on already is not asked for again at once.
+        let goes_on = self.settle_all(mine.into_iter()) > 0 && is_full;
+        if goes_on || most >= u64::from(PASS_MOST) { Duration::ZERO } else { until(due_us, now_us) }
+    }
+
+    /// How many nobody was at work on.
+    fn settle_all(&self, sandboxes: impl Iterator<Item = Sandbox>) -> usize {
+        let settle = |sandbox: Sandbox| {
+            let taken = self.busy.take(sandbox.id)?;
+            self.tasks.spawn(self.clone().settle(sandbox, taken));
+            Some(())
+        };
+        sandboxes.filter_map(settle).count()
     }
 
     /// Does what is to be done with one sandbox, and what others came to do meanwhile.
     async fn settle(self, mut sandbox: Sandbox, mut taken: Taken<SandboxId>) {
         loop {
             self.step(&sandbox).await;
-            taken = match taken.again() {
-                Some(taken) => taken,
-                None => return,
+            sandbox = loop {
+                taken = match taken.again() {
+                    Some(taken) => taken,
+                    None => return,
+                };
+                if let Some(row) = self.due(sandbox.id).await {
+                    break row;
+                }
             };
-            let now_us = self.parts.clock.now_us();
-            let row = async { sandboxes::get(&mut self.parts.store.reader().await?, sandbox.id).await };
-            let row = self.told("read a sandbox", row.await).flatten();
-            let is_mine = |row: &Sandbox| row.server_id == Some(self.server_id);
-            let is_due =
-                |row: &Sandbox| row.observed_generation < row.generation && row.next_try_us <= now_us;
-            match row.filter(|row| is_mine(row) && is_due(row)) {
-                Some(row) => sandbox = row,
-                None => return,
-            }
         }
+    }
+
+    /// The row of a sandbox with which something is to be done now, by this server.
+    async fn due(&self, id: SandboxId) -> Option<Sandbox> {
+        let now_us = self.parts.clock.now_us();
+        let row = async { sandboxes::get(&mut self.parts.store.reader().await?, id).await };
+        let row = self.told("read a sandbox", row.await).flatten();
+        let is_mine = |row: &Sandbox| row.server_id == Some(self.server_id);
+        let is_due = |row: &Sandbox| row.observed_generation < row.generation && row.next_try_us <= now_us;
+        row.filter(|row| is_mine(row) && is_due(row))
     }
 
     async fn step(&self, sandbox: &Sandbox) {
@@ -248,8 +263,9 @@ impl Engine {
         if let Some(held) = held {
             held.sandbox.stop().await;
         } else if let Err(problem) = self.end_both(sandbox, claim).await {
-            tracing::error!(error.code = %problem.code, "cannot end a sandbox: {problem}");
-            return;
+            tracing::error!(sandbox.id = %sandbox.id, error.code = %problem.code, "cannot end a sandbox: {problem}");
+            // Later, and not before others.
+            return self.failed(sandbox, claim, &problem).await;
         }
         let ended = (sandbox.id, sandbox.project_id, claim, reason, self.parts.clock.now_us());
         let end = self.parts.store.write(Durability::Durable, ended, |tx, of| {

@@ -167,6 +167,19 @@ mod cases {
         durably!(bed.store, id, |tx, id| sandboxes::want(tx, *id, 1, "deleted", NOW)).unwrap();
         let found = sandboxes::unsettled(&mut reader, bed.server_id, 10, NOW).await.unwrap();
         assert_eq!(found.len(), 1, "another wish does not wait for what failed");
+        // Nor for what failed after the wish came.
+        let observed = Observed {
+            generation: 1,
+            state: "error",
+            detail: None,
+            incarnation: 0,
+            place: None,
+            next_try_us: Some(NOW + SECOND),
+        };
+        durably!(bed.store, (id, mine, observed), |tx, of| sandboxes::observe(tx, of.0, of.1, &of.2, NOW))
+            .unwrap();
+        let found = sandboxes::unsettled(&mut reader, bed.server_id, 10, NOW).await.unwrap();
+        assert_eq!(found.len(), 1);
     }
 
     pub(super) async fn lists_are_newest_first_and_go_on(bed: &Bed) {

@@ -12,6 +12,7 @@ mod executions;
 mod find;
 mod follow;
 mod sandboxes;
+mod stray;
 mod watch;
 
 pub(crate) use accept::{Entry, tell_queued};
@@ -77,6 +78,8 @@ pub struct Engine {
     /// Sandboxes that this server holds, running.
     held: Arc<Mutex<HashMap<SandboxId, Held>>>,
     busy: Arc<Busy<SandboxId>>,
+    /// Executions that a task here runs.
+    working: Arc<Busy<ExecutionId>>,
     /// Held while sandboxes are taken over, until all of them are busy.
     adopting: Arc<tokio::sync::Mutex<()>>,
     following: Arc<Mutex<HashMap<ExecutionId, follow::Lever>>>,
@@ -110,6 +113,7 @@ impl Engine {
             server_id,
             held: Arc::default(),
             busy: Arc::default(),
+            working: Arc::default(),
             adopting: Arc::default(),
             following: Arc::default(),
             tasks: TaskTracker::new(),
@@ -122,6 +126,7 @@ impl Engine {
     pub fn start(&self) {
         self.tasks.spawn(self.clone().sweep());
         self.tasks.spawn(self.clone().heartbeat());
+        self.tasks.spawn(self.clone().look_for_strays());
         self.tasks.spawn(self.clone().each(Channel::Sandboxes, |engine| Box::pin(engine.sandbox_pass())));
         self.tasks.spawn(self.clone().each(Channel::Executions, |engine| Box::pin(engine.execution_pass())));
     }
@@ -248,6 +253,11 @@ impl<K: Copy + Eq + Hash> Busy<K> {
         }
     }
 
+    /// Whether somebody has `key`.
+    fn has(&self, key: K) -> bool {
+        lock(&self.keys).contains_key(&key)
+    }
+
     /// Returns when nobody has `key`.
     async fn until_free(&self, key: K) {
         loop {
@@ -255,7 +265,7 @@ impl<K: Copy + Eq + Hash> Busy<K> {
             tokio::pin!(given_back);
             // From here on nothing that is given back is missed.
             given_back.as_mut().enable();
-            if !lock(&self.keys).contains_key(&key) {
+            if !self.has(key) {
                 return;
             }
             given_back.await;

@@ -157,10 +157,30 @@ statements! {
     GIVE_BACK = "UPDATE executions SET state = 'queued', server_id = NULL
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting'";
     REQUEST_CANCEL = "UPDATE executions SET cancel_requested_us = coalesce(cancel_requested_us, $2) WHERE id = $1";
-    KEEP_END = "INSERT INTO finished_executions
-        (id, project_id, sandbox_id, state, kind, language, result, created_us, started_us, finished_us)
-        SELECT id, project_id, sandbox_id, $4, kind, language, $5, created_us, started_us, $6
-        FROM executions WHERE id = $1 AND server_id = $2 AND token = $3";
+    /// Of those that hold a running sandbox: its executions that run, and began before $2. More than one look is between them
+    /// and their start.
+    RUNNING: Live = "SELECT e.id, e.project_id, e.sandbox_id, e.state, e.kind, e.language, e.request, e.server_id, e.token,
+        e.incarnation, e.cancel_requested_us, e.created_us, e.started_us
+        FROM executions e JOIN sandboxes b ON b.id = e.sandbox_id
+        WHERE b.server_id = $1 AND b.state = 'running' AND e.state = 'running' AND e.started_us < $2
+        ORDER BY e.created_us, e.id LIMIT $3";
+    RETAKE: Live = "UPDATE executions SET server_id = $1, token = token + 1
+        WHERE id = $2 AND token = $3 AND state = 'running'
+            AND EXISTS (SELECT 1 FROM sandboxes b WHERE b.id = sandbox_id AND b.server_id = $1)
+        RETURNING id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
+            cancel_requested_us, created_us, started_us";
+    /// The row is locked between the two statements of an end: else somebody could take it over there, and it would have an end
+    /// and none.
+    KEEP_END = {
+        sqlite: "INSERT INTO finished_executions
+            (id, project_id, sandbox_id, state, kind, language, result, created_us, started_us, finished_us)
+            SELECT id, project_id, sandbox_id, $4, kind, language, $5, created_us, started_us, $6
+            FROM executions WHERE id = $1 AND server_id = $2 AND token = $3",
+        postgres: "INSERT INTO finished_executions
+            (id, project_id, sandbox_id, state, kind, language, result, created_us, started_us, finished_us)
+            SELECT id, project_id, sandbox_id, $4, kind, language, $5, created_us, started_us, $6
+            FROM executions WHERE id = $1 AND server_id = $2 AND token = $3 FOR UPDATE"
+    };
     REMOVE_LIVE = "DELETE FROM executions WHERE id = $1 AND server_id = $2 AND token = $3";
     GET_LIVE: Live = "SELECT id, project_id, sandbox_id, state, kind, language, request, server_id, token, incarnation,
         cancel_requested_us, created_us, started_us FROM executions WHERE id = $1";
@@ -246,6 +266,27 @@ pub async fn take_over(tx: &mut Tx, sandbox_id: SandboxId, by: Claim) -> Result<
     let mut taken: Vec<Live> = tx.all(&TAKE_OVER, values![by.server_id, sandbox_id, by.token]).await?;
     taken.sort_unstable_by_key(|live| (live.created_us, live.id));
     Ok(taken)
+}
+
+/// Those that run in sandboxes of a server, begun before `before_us`, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn running(
+    from: &mut Connection,
+    server_id: ServerId,
+    before_us: i64,
+    limit: u32,
+) -> Result<Vec<Live>> {
+    from.all(&RUNNING, values![server_id, before_us, i64::from(limit)]).await
+}
+
+/// Takes one over that runs in a sandbox of `server_id` and that nobody follows, if its token still is `token`.
+///
+/// # Errors
+/// The database's.
+pub async fn retake(tx: &mut Tx, id: ExecutionId, token: i64, server_id: ServerId) -> Result<Option<Live>> {
+    tx.one(&RETAKE, values![server_id, id, token]).await
 }
 
 /// Those of a server, or of nobody, that were asked to end, oldest first.

@@ -130,6 +130,7 @@ impl Engine {
 
     pub(super) async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
         let (id, sandbox_id) = (mine.live.id, mine.live.sandbox_id);
+        let _working = self.working.take(id);
         let held = match held {
             Some(held) => Some(held),
             None => self.settled(sandbox_id).await,
@@ -141,6 +142,8 @@ impl Engine {
                 Ok(None) => return,
                 // Whatever failed, failed in a server that goes; how it ends is for the next to see.
                 Err(_) if self.leave.is_cancelled() => return,
+                // Somebody with a newer claim has the sandbox, and what runs in it.
+                Err(problem) if problem.code == ErrorCode::StaleToken => return self.parts.outputs.close(id),
                 Err(problem) => Err(problem),
             },
             None if self.leave.is_cancelled() => return,

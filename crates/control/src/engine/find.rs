@@ -71,13 +71,22 @@ impl Engine {
         match held.sandbox.ended().await {
             Ok(ended) => {
                 for id in ended.into_iter().filter(|id| !known.contains(id)) {
-                    self.say_stored(&held, id).await;
+                    // One that has begun and ended since has its end yet to be written.
+                    if self.is_written(id).await {
+                        self.say_stored(&held, id).await;
+                    }
                 }
             }
             Err(problem) => {
                 tracing::warn!(error.code = %problem.code, "cannot ask what has ended: {problem}")
             }
         }
+    }
+
+    /// Whether the end of an execution is written down.
+    async fn is_written(&self, id: ExecutionId) -> bool {
+        let row = async { executions::finished(&mut self.parts.store.reader().await?, id).await };
+        self.told("look an end up", row.await).flatten().is_some()
     }
 
     /// Takes over what was running in a sandbox; `None` when this server stops.

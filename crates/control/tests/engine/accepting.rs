@@ -37,7 +37,7 @@ macro_rules! both {
 }
 both! { it_is_started_in_the_write_that_accepts_it one_that_is_wished_away_takes_nothing
 a_stale_claim_starts_nothing what_is_told_is_what_is_stored an_end_that_another_writes_is_heard_of
-it_runs_though_whoever_asked_has_left }
+it_runs_though_whoever_asked_has_left what_is_written_as_running_is_run }
 
 fn principal() -> Principal {
     Principal {
@@ -92,6 +92,22 @@ mod cases {
         service.cancel(&principal(), live.id, "rq").await.unwrap();
         let ended = service.ended(&principal(), made, SOON).await.unwrap();
         assert_eq!(ended.status, ExecutionState::Cancelled);
+        bed.engine.stop(Duration::ZERO).await;
+    }
+
+    pub(super) async fn what_is_written_as_running_is_run(bed: &Bed) {
+        let sandbox_id = running(bed).await;
+        let holder = row(bed, sandbox_id).await.unwrap();
+        let by = executions::Claim { server_id: holder.server_id.unwrap(), token: holder.token };
+        // As when its commit happened and nobody heard of it, a while ago.
+        let accepted = bed.accepted(sandbox_id, &["echo", "late"]);
+        let (id, then_us) = (accepted.id, bed.parts.clock.now_us() - 20_000_000);
+        let write = bed.parts.store.write(Durability::Durable, (accepted, by, then_us), |tx, of| {
+            Box::pin(executions::accept_started(tx, &of.0, of.1, of.2))
+        });
+        assert!(write.await.unwrap().is_some());
+        assert_eq!(bed.ended(id).await.status, ExecutionState::Succeeded);
+        assert_eq!(bed.output(id).await, b"late\n");
         bed.engine.stop(Duration::ZERO).await;
     }
 

@@ -106,17 +106,17 @@ impl Bed {
         id
     }
 
-    async fn execution(&self, sandbox_id: SandboxId, argv: &[&str]) -> ExecutionId {
+    fn accepted(&self, sandbox_id: SandboxId, argv: &[&str]) -> executions::Accepted {
         let request = command(argv).within(&defaults::limits()).unwrap();
         let id: ExecutionId = ids::fresh(&self.parts.clock);
-        let accepted = executions::Accepted {
-            id,
-            project_id: self.project_id,
-            sandbox_id,
-            kind: "command",
-            language: None,
-            request: request.seal(&self.parts.sealer, self.project_id, id).unwrap(),
-        };
+        let request = request.seal(&self.parts.sealer, self.project_id, id).unwrap();
+        let (project_id, kind, language) = (self.project_id, "command", None);
+        executions::Accepted { id, project_id, sandbox_id, kind, language, request }
+    }
+
+    async fn execution(&self, sandbox_id: SandboxId, argv: &[&str]) -> ExecutionId {
+        let accepted = self.accepted(sandbox_id, argv);
+        let id = accepted.id;
         let input = (accepted, self.parts.clock.now_us());
         let write = self
             .parts

@@ -154,8 +154,6 @@ statements! {
     STARTED = "UPDATE executions SET state = 'running', started_us = $4,
         incarnation = (SELECT b.incarnation FROM sandboxes b WHERE b.id = sandbox_id)
         WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting' AND cancel_requested_us IS NULL";
-    GIVE_BACK = "UPDATE executions SET state = 'queued', server_id = NULL
-        WHERE id = $1 AND server_id = $2 AND token = $3 AND state = 'starting'";
     REQUEST_CANCEL = "UPDATE executions SET cancel_requested_us = coalesce(cancel_requested_us, $2) WHERE id = $1";
     /// Of those that hold a running sandbox: its executions that run, and began before $2. More than one look is between them
     /// and their start.
@@ -320,18 +318,6 @@ pub async fn take_queued(tx: &mut Tx, id: ExecutionId, server_id: ServerId, toke
 /// The database's.
 pub async fn started(tx: &mut Tx, id: ExecutionId, claim: Claim, now_us: i64) -> Result<Guarded> {
     guarded(tx, &STARTED, values![id, claim.server_id, claim.token, now_us], id).await
-}
-
-/// Puts back what was claimed and did not start: another may take it.
-///
-/// # Errors
-/// The database's.
-pub async fn give_back(tx: &mut Tx, id: ExecutionId, claim: Claim) -> Result<Guarded> {
-    let given = guarded(tx, &GIVE_BACK, values![id, claim.server_id, claim.token], id).await?;
-    if given.is_updated() {
-        tx.wake(Channel::Executions);
-    }
-    Ok(given)
 }
 
 /// Accepts a cancel: the first one counts, later ones change nothing. Stale when there is an end already.

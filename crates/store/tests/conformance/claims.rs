@@ -7,7 +7,7 @@ use sandkeep_store::{Guarded, executions, sandboxes, servers};
 use crate::{Bed, NOW, SECOND, both, durably, enter, execution_id, sandbox_id};
 
 both! { only_who_holds_the_sandbox_claims a_dead_server_is_taken_over a_stale_token_changes_nothing an_end_is_written_once
-a_cancel_comes_before_the_start what_was_given_back_is_claimed_again the_running_are_taken_over_not_started
+a_cancel_comes_before_the_start the_running_are_taken_over_not_started
 two_who_take_over_at_once_share_nothing what_was_cancelled_is_found nobody_takes_their_own_over
         a_sandbox_that_goes_takes_its_executions a_voided_server_notices who_holds_the_sandbox_starts_at_once }
 
@@ -253,21 +253,6 @@ mod cases {
         assert_eq!(live(bed, id).await.unwrap().cancel_requested_us, Some(NOW + 1), "the first counts");
         assert_eq!(started(bed, id, mine).await, Guarded::Stale, "its code is not to run");
         assert_eq!(finish(bed, id, mine, "cancelled").await, Guarded::Updated);
-    }
-
-    pub(super) async fn what_was_given_back_is_claimed_again(bed: &Bed) {
-        let id = accept(bed, NOW).await;
-        let mine = of(&claim(bed, bed.server_id, 1).await[0]);
-        let back = durably!(bed.store, (id, mine), |tx, by| executions::give_back(tx, by.0, by.1)).unwrap();
-        assert_eq!(back, Guarded::Updated);
-        let again = claim(bed, bed.server_id, 1).await;
-        assert_eq!((again[0].id, again[0].token), (id, mine.token + 1));
-        assert_eq!(started(bed, id, mine).await, Guarded::Stale, "the claim of before counts no more");
-        let running = of(&again[0]);
-        assert_eq!(started(bed, id, running).await, Guarded::Updated);
-        let back =
-            durably!(bed.store, (id, running), |tx, by| executions::give_back(tx, by.0, by.1)).unwrap();
-        assert_eq!(back, Guarded::Stale, "what runs cannot be queued again");
     }
 
     pub(super) async fn the_running_are_taken_over_not_started(bed: &Bed) {

@@ -1,15 +1,16 @@
 //! The feed of what happened in a project: read on from any position, as far as it goes or as it grows.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::id::ProjectId;
 use sandkeep_core::identity::{Action, Principal, Resource, authorize};
-use sandkeep_store::Store;
-use sandkeep_store::events;
 pub use sandkeep_store::events::Event;
+use sandkeep_store::events::{self, News};
 use sandkeep_store::wake::{Channel, Wakeups};
+use sandkeep_store::{Store, Tx};
 
 use crate::fault::problem;
 
@@ -36,6 +37,18 @@ impl Filter {
         });
         of_kind && self.subject.as_ref().is_none_or(|subject| *subject == event.subject)
     }
+}
+
+/// Writes down what happened to `subject`, in the write in which it happens. `data` is JSON.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    project_id: ProjectId,
+    kind: &'static str,
+    subject: &impl Display,
+    data: &str,
+    now_us: i64,
+) -> sandkeep_store::Result<()> {
+    events::add(tx, &News { project_id, kind, subject: &subject.to_string(), data }, now_us).await
 }
 
 /// The service.

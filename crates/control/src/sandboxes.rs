@@ -13,13 +13,14 @@ use sandkeep_core::sandbox::{Doing, Failure, Profile, Reason, SandboxState};
 use sandkeep_store::executions::Before;
 use sandkeep_store::idempotency::Earlier;
 use sandkeep_store::sandboxes::{self, Accepted, Ended, Sandbox};
-use sandkeep_store::{Connection, Durability, Guarded, Store, Tx, audit, events};
+use sandkeep_store::{Connection, Durability, Guarded, Store, Tx, audit};
 use serde_json::json;
 
 use crate::audit::{Change, entry};
 use crate::clock::Clock;
 use crate::ends::Bells;
 use crate::engine::Parts;
+use crate::events;
 use crate::fault::problem;
 use crate::idempotency::{self, Idempotent};
 use crate::ids::fresh;
@@ -559,14 +560,7 @@ fn written(spec: &SandboxSpec) -> Result<String, Problem> {
 /// Writes a sandbox down, with its event.
 pub(crate) async fn accept(tx: &mut Tx, accepted: &Accepted, now_us: i64) -> sandkeep_store::Result<()> {
     sandboxes::accept(tx, accepted, now_us).await?;
-    let subject = accepted.id.to_string();
-    let news = events::News {
-        project_id: accepted.project_id,
-        kind: "sandbox.creating",
-        subject: &subject,
-        data: "{}",
-    };
-    events::add(tx, &news, now_us).await
+    events::tell(tx, accepted.project_id, "sandbox.creating", &accepted.id, "{}", now_us).await
 }
 
 pub(crate) async fn known(from: &mut Connection, id: SandboxId) -> sandkeep_store::Result<Option<Known>> {

@@ -4,11 +4,12 @@ use sandkeep_core::id::{ProjectId, SandboxId};
 use sandkeep_core::limits::Limits;
 use sandkeep_store::executions::{self, Accepted, Claim, Live};
 use sandkeep_store::idempotency::Earlier;
-use sandkeep_store::{Durability, Result, Store, Tx, audit, events, sandboxes};
+use sandkeep_store::{Durability, Result, Store, Tx, audit, sandboxes};
 use tokio::sync::oneshot;
 
 use super::executions::Mine;
 use super::{Engine, Held, lock};
+use crate::events;
 use crate::idempotency::{self, Idempotent};
 use crate::request::ExecutionRequest;
 
@@ -91,12 +92,5 @@ async fn write(store: &Store, entry: Entry, by: Option<Claim>) -> Result<(Earlie
 
 /// The event of W1.
 pub(crate) async fn tell_queued(tx: &mut Tx, accepted: &Accepted, now_us: i64) -> Result<()> {
-    let subject = accepted.id.to_string();
-    let news = events::News {
-        project_id: accepted.project_id,
-        kind: "execution.queued",
-        subject: &subject,
-        data: "{}",
-    };
-    events::add(tx, &news, now_us).await
+    events::tell(tx, accepted.project_id, "execution.queued", &accepted.id, "{}", now_us).await
 }

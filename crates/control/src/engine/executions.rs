@@ -11,11 +11,12 @@ use sandkeep_runtime::outcome;
 use sandkeep_store::executions::{self, Claim, Ending, Live};
 use sandkeep_store::output::{self, Chunk};
 use sandkeep_store::sandboxes::{self, Sandbox};
-use sandkeep_store::{Durability, Guarded, Tx, events};
+use sandkeep_store::{Durability, Guarded, Tx};
 
 use super::follow::Followed;
 use super::sandboxes::is_once;
 use super::{Engine, Held, PASS_MOST, PERIOD, lock};
+use crate::events;
 use crate::executions::told_of_live as told;
 use crate::output::Part;
 use crate::request::ExecutionRequest;
@@ -362,9 +363,8 @@ async fn tell(
     project_id: sandkeep_core::id::ProjectId,
     ending: &Ending,
 ) -> sandkeep_store::Result<()> {
-    let (subject, data) = (id.to_string(), format!("{{\"status\":\"{}\"}}", ending.state));
-    let news = events::News { project_id, kind, subject: &subject, data: &data };
-    events::add(tx, &news, ending.finished_us).await
+    let data = format!("{{\"status\":\"{}\"}}", ending.state);
+    events::tell(tx, project_id, kind, &id, &data, ending.finished_us).await
 }
 
 #[cfg(test)]

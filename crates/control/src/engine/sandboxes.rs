@@ -9,15 +9,16 @@ use sandkeep_core::execution::ExecutionState;
 use sandkeep_core::id::SandboxId;
 use sandkeep_core::limits::Explicit;
 use sandkeep_runtime::{Sandbox as LiveSandbox, driver};
+use sandkeep_store::Durability;
 use sandkeep_store::executions::Claim;
 use sandkeep_store::sandboxes::{self, Observed, Sandbox};
 use sandkeep_store::wake::Channel;
-use sandkeep_store::{Durability, events};
 use serde::{Deserialize, Serialize};
 
 use super::executions::{Taker, take};
 use super::find::owned;
 use super::{Engine, Held, PASS_MOST, PERIOD, Taken, lock};
+use crate::events;
 use crate::request::SandboxSpec;
 
 /// After the first failure, doubled with each, up to [`BACKOFF_MOST`].
@@ -272,15 +273,8 @@ impl Engine {
             Box::pin(async move {
                 let done = sandboxes::end(tx, of.0, of.2, of.3, of.4).await?;
                 if done.is_updated() {
-                    let subject = of.0.to_string();
                     let data = format!("{{\"reason\":\"{}\"}}", of.3);
-                    let news = events::News {
-                        project_id: of.1,
-                        kind: "sandbox.terminated",
-                        subject: &subject,
-                        data: &data,
-                    };
-                    events::add(tx, &news, of.4).await?;
+                    events::tell(tx, of.1, "sandbox.terminated", &of.0, &data, of.4).await?;
                 }
                 Ok(())
             })
@@ -307,11 +301,9 @@ impl Engine {
                 if !sandboxes::observe(tx, of.0, of.2, &of.3, of.5.now_us).await?.is_updated() {
                     return Ok(None);
                 }
-                let subject = of.0.to_string();
                 let failure = of.3.detail.as_deref().filter(|_| of.3.state == "error");
                 let data = failure.unwrap_or("{}");
-                let news = events::News { project_id: of.1, kind: of.4, subject: &subject, data };
-                events::add(tx, &news, of.5.now_us).await?;
+                events::tell(tx, of.1, of.4, &of.0, data, of.5.now_us).await?;
                 let taken = take(tx, of.5).await?;
                 if taken.len() >= PASS_MOST as usize {
                     tx.wake(Channel::Executions);

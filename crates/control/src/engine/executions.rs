@@ -42,7 +42,7 @@ pub(super) struct Taker {
 
 /// What was claimed.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Claimed {
     live: Live,
     /// Not once a cancel was accepted: then it is ended without having run.
     started: bool,
@@ -50,14 +50,14 @@ pub(super) struct Taken {
 
 /// Claims what is to run in the sandboxes that this server holds, and starts it in the same write: what follows is the start,
 /// and a server that dies before it leaves rows whose supervisor is asked by id.
-pub(super) async fn take(tx: &mut Tx, by: Taker) -> sandkeep_store::Result<Vec<Taken>> {
-    let mut taken = Vec::new();
+pub(super) async fn take(tx: &mut Tx, by: Taker) -> sandkeep_store::Result<Vec<Claimed>> {
+    let mut claimed = Vec::new();
     for live in executions::claim(tx, by.server_id, PASS_MOST, by.alive_since_us).await? {
         let claim = Claim { server_id: by.server_id, token: live.token };
         let started = executions::started(tx, live.id, claim, by.now_us).await?.is_updated();
-        taken.push(Taken { live, started });
+        claimed.push(Claimed { live, started });
     }
-    Ok(taken)
+    Ok(claimed)
 }
 
 /// What ran, and how it ended.
@@ -74,15 +74,15 @@ impl Engine {
         let (server_id, alive_since_us) = (self.server_id, self.alive_since_us());
         let by = Taker { server_id, alive_since_us, now_us: self.parts.clock.now_us() };
         let take = self.parts.store.write(Durability::Durable, by, |tx, by| Box::pin(take(tx, *by)));
-        let Some(taken) = self.told("claim executions", take.await) else { return PERIOD };
-        let full = taken.len() >= PASS_MOST as usize;
-        self.take_up(taken);
+        let Some(claimed) = self.told("claim executions", take.await) else { return PERIOD };
+        let full = claimed.len() >= PASS_MOST as usize;
+        self.take_up(claimed);
         if full { Duration::ZERO } else { PERIOD }
     }
 
     /// Runs what was claimed.
-    pub(super) fn take_up(&self, taken: Vec<Taken>) {
-        for Taken { live, started } in taken {
+    pub(super) fn take_up(&self, claimed: Vec<Claimed>) {
+        for Claimed { live, started } in claimed {
             let claim = Claim { server_id: self.server_id, token: live.token };
             let held = lock(&self.held).get(&live.sandbox_id).cloned();
             let mine = Mine { live, claim, found: false, request: None };

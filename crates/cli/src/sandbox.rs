@@ -8,7 +8,6 @@ use sandkeep_client::api::share::Share;
 use sandkeep_client::{Client, IdempotencyKey};
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::cpu::CpuMillis;
-use sandkeep_core::defaults;
 use sandkeep_core::limits::{LimitsRequest, Names};
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
@@ -210,7 +209,7 @@ async fn create(args: Create) -> Result<u8, Stop> {
     };
     // The server would refuse it too, by the names of its own.
     let names = Names { output: "--keep-output", ..Names::OPTIONS };
-    LimitsRequest::from(limits).resolve(&defaults::limits(), &names)?;
+    LimitsRequest::from(limits).of_ephemeral(&names)?;
     let wanted = CreateSandbox {
         project: args.project,
         template: args.template,

@@ -179,7 +179,7 @@ impl NewSandbox {
             )
             .within("template"));
         }
-        let (limits, asked) = self.limits.resolve(&defaults::limits(), &Names::FIELDS)?;
+        let (limits, asked) = self.limits.of_ephemeral(&Names::FIELDS)?;
         check_env(&self.env)?;
         check_labels(&self.labels)?;
         if let Some(name) = &self.name {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::{ErrorCode, Problem};
 use crate::cpu::CpuMillis;
+use crate::defaults;
 use crate::duration::Span;
 use crate::size::ByteSize;
 
@@ -239,6 +240,26 @@ impl LimitsRequest {
         Ok((limits, self.explicit()))
     }
 
+    /// As [`resolve`](Self::resolve), for a sandbox that is not kept: its disk lives in its memory, and is half of that at most,
+    /// or a full disk would kill whatever runs. One that is not asked for is as large as that allows.
+    ///
+    /// # Errors
+    /// `limit_out_of_range`.
+    pub fn of_ephemeral(&self, names: &Names) -> Result<(Limits, Explicit), Problem> {
+        let memory = self.memory.unwrap_or(defaults::MEMORY);
+        let half = ByteSize::from_bytes(memory.bytes() / 2);
+        let defaults = Limits { disk: defaults::DISK.min(half), ..defaults::limits() };
+        let (limits, explicit) = self.resolve(&defaults, names)?;
+        if limits.disk <= half {
+            return Ok((limits, explicit));
+        }
+        let why = format!("is more than half of the memory ({memory}), in which this disk lives");
+        let double = ByteSize::from_bytes(limits.disk.bytes().saturating_mul(2));
+        let expected = format!("at most {half}, or {} {}", names.memory, double.to_string().replace(' ', ""));
+        let value = limits.disk.to_string();
+        Err(Problem::refused(ErrorCode::LimitOutOfRange, &value, &why, &expected).within(names.disk))
+    }
+
     /// Which limits the request names.
     pub fn explicit(&self) -> Explicit {
         Explicit::NONE
@@ -283,7 +304,6 @@ fn within<T: PartialOrd + Display>(name: &str, value: T, range: &RangeInclusive<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::defaults;
 
     fn resolve(request: LimitsRequest) -> Result<(Limits, Explicit), Problem> {
         request.resolve(&defaults::limits(), &Names::OPTIONS)
@@ -325,6 +345,29 @@ mod tests {
             assert_eq!(limits.inodes, inodes);
             assert!(!explicit.contains(LimitKind::Inodes));
         }
+    }
+
+    #[test]
+    fn a_disk_in_memory_is_half_of_it_at_most() {
+        let mib = |count| Some(ByteSize::from_mib(count));
+        let request = |memory, disk| LimitsRequest { memory, disk, ..LimitsRequest::default() };
+        let cases = [
+            (request(None, None), mib(256)),
+            (request(mib(64), None), mib(32)),
+            (request(mib(8192), None), mib(1024)),
+            (request(mib(8192), mib(4096)), mib(4096)),
+            (request(None, mib(1)), mib(1)),
+        ];
+        for (request, disk) in cases {
+            let (limits, explicit) = request.of_ephemeral(&Names::OPTIONS).unwrap();
+            assert_eq!((Some(limits.disk), explicit), (disk, request.explicit()));
+        }
+        let problem = request(mib(64), mib(33)).of_ephemeral(&Names::FIELDS).unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "limit_out_of_range: limits.disk_bytes: `33 MiB` is more than half of the memory (64 MiB), in which this disk \
+             lives; write at most 32 MiB, or limits.memory_bytes 66MiB"
+        );
     }
 
     #[test]

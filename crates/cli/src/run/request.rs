@@ -133,24 +133,13 @@ fn one_reader(args: &Args) -> Result<(), Problem> {
 /// # Errors
 /// `limit_out_of_range`.
 pub(crate) fn limits(request: &LimitsRequest, processors: u32) -> Result<(Limits, Explicit), Problem> {
-    let memory = request.memory.unwrap_or(defaults::MEMORY);
-    let half = ByteSize::from_bytes(memory.bytes() / 2);
-    let defaults = Limits { disk: defaults::DISK.min(half), ..defaults::limits() };
-    let (limits, explicit) = request.resolve(&defaults, &Names::OPTIONS)?;
-    let refuse = |name: &str, value: &str, why: &str, expected: &str| {
-        Err(Problem::refused(ErrorCode::LimitOutOfRange, value, why, expected).within(name))
-    };
-    if limits.disk > half {
-        let why = format!("is more than half of the memory ({memory}), in which this disk lives");
-        let double = ByteSize::from_bytes(limits.disk.bytes().saturating_mul(2));
-        let expected = format!("at most {half}, or --memory {}", double.to_string().replace(' ', ""));
-        return refuse(Names::OPTIONS.disk, &limits.disk.to_string(), &why, &expected);
+    let (limits, explicit) = request.of_ephemeral(&Names::OPTIONS)?;
+    if limits.cpu.millis() <= processors.saturating_mul(1_000) {
+        return Ok((limits, explicit));
     }
-    if limits.cpu.millis() > processors.saturating_mul(1_000) {
-        let why = format!("is more than this machine has ({processors})");
-        return refuse(Names::OPTIONS.cpu, &limits.cpu.to_string(), &why, &format!("0.01 to {processors}"));
-    }
-    Ok((limits, explicit))
+    let (value, why) = (limits.cpu.to_string(), format!("is more than this machine has ({processors})"));
+    let expected = format!("0.01 to {processors}");
+    Err(Problem::refused(ErrorCode::LimitOutOfRange, &value, &why, &expected).within(Names::OPTIONS.cpu))
 }
 
 fn user(user: UserArg, profile: Profile) -> Result<User, Problem> {

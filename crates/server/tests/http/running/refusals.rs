@@ -47,6 +47,7 @@ async fn what_cannot_be_is_refused_with_its_value() {
     let named = [
         ("/sandboxes", json!({"limits": {"memory_bytes": 1}}), "limits.memory_bytes: "),
         ("/sandboxes", json!({"limits": {"pids": 0}}), "limits.pids: "),
+        ("/sandboxes", json!({"limits": {"disk_bytes": "300Mi"}}), "limits.disk_bytes: "),
         ("/executions", json!({"command": ["true"], "limits": {"output_bytes": 1}}), "limits.output_bytes: "),
         (&run, json!({"command": ["true"], "timeout_ms": 0}), "timeout_ms: "),
         (&run, json!({"command": ["true"], "cwd": "here"}), "cwd: "),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::{defaults, limits};
 use sandkeep_runtime::Driver as _;
-use sandkeep_runtime::driver::{Layer, Root, SandboxSpec};
+use sandkeep_runtime::driver::SandboxSpec;
 use sandkeep_runtime::local::{self, Local, StateDirectory, probe};
 
 use crate::host;
@@ -82,14 +82,5 @@ async fn boot(driver: &Local) -> Result<Booted, sandkeep_core::code::Problem> {
 fn sandbox_spec(request: &limits::LimitsRequest) -> Result<SandboxSpec, sandkeep_core::code::Problem> {
     let (limits, _) = request::limits(request, host::processors())?;
     debug_assert_eq!(defaults::PROFILE, Profile::Strict, "the probe is of what run does");
-    Ok(SandboxSpec {
-        id: host::sandbox_id()?,
-        incarnation: 1,
-        token: 1,
-        profile: defaults::PROFILE,
-        root: Root::Host,
-        mounts: Vec::new(),
-        layer: Layer::Ephemeral,
-        limits,
-    })
+    Ok(SandboxSpec::of_host(host::sandbox_id()?, limits))
 }

@@ -7,9 +7,8 @@ use rustix::fs::statvfs;
 use sandkeep_blob::Key;
 use sandkeep_core::code::{ErrorCode, Problem, chain};
 use sandkeep_core::defaults;
-use sandkeep_core::limits::Limits;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{Layer, Root, SandboxSpec};
+use sandkeep_runtime::driver::SandboxSpec;
 
 use crate::clock::Clock;
 use crate::engine::Parts;
@@ -24,18 +23,7 @@ pub const FREE_LEAST: ByteSize = ByteSize::from_mib(64);
 /// # Errors
 /// The driver's.
 pub async fn sandboxes(parts: &Parts) -> Result<(), Problem> {
-    let half = ByteSize::from_bytes(defaults::MEMORY.bytes() / 2);
-    let trial = SandboxSpec {
-        id: fresh(&parts.clock),
-        incarnation: 1,
-        token: 1,
-        profile: defaults::PROFILE,
-        root: Root::Host,
-        mounts: Vec::new(),
-        layer: Layer::Ephemeral,
-        limits: Limits { disk: half, ..defaults::limits() },
-    };
-    parts.driver.check(&trial).await
+    parts.driver.check(&SandboxSpec::of_host(fresh(&parts.clock), defaults::limits())).await
 }
 
 /// Whether output can be written and read, and has room in `directory`.

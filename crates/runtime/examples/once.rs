@@ -15,7 +15,7 @@ use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::output::Mask;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, SandboxSpec, Stdin, User};
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sandkeep_runtime::{Driver, Event};
 
@@ -30,16 +30,8 @@ fn main() {
         let profile = if std::env::var_os("DEV").is_some() { Profile::Dev } else { Profile::Strict };
         for round in 0..n {
             let t0 = Instant::now();
-            let spec = SandboxSpec {
-                id: SandboxId::new(round, [0; 10]),
-                incarnation: 1,
-                token: 1,
-                profile,
-                root: Root::Host,
-                mounts: vec![],
-                layer: Layer::Ephemeral,
-                limits: defaults::limits(),
-            };
+            let host = SandboxSpec::of_host(SandboxId::new(round, [0; 10]), defaults::limits());
+            let spec = SandboxSpec { profile, ..host };
             let sandbox = match local.create(&spec).await {
                 Ok(sandbox) => sandbox,
                 Err(problem) => return eprintln!("{problem}"),

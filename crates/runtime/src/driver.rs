@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use sandkeep_core::code::Problem;
+use sandkeep_core::defaults;
 use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{Artifact, EndFacts, Metrics, NotRunnable, Work};
 use sandkeep_core::id::{ExecutionId, SandboxId};
@@ -264,6 +265,20 @@ pub struct SandboxSpec {
 }
 
 impl SandboxSpec {
+    /// The first start of a sandbox of the host's programs, which is not kept.
+    pub fn of_host(id: SandboxId, limits: Limits) -> Self {
+        Self {
+            id,
+            incarnation: 1,
+            token: 1,
+            profile: defaults::PROFILE,
+            root: Root::Host,
+            mounts: Vec::new(),
+            layer: Layer::Ephemeral,
+            limits,
+        }
+    }
+
     /// Checks what the types cannot say. Every driver does so before it starts anything.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use sandkeep_core::defaults;
 use sandkeep_core::execution::{Artifact, CodeSource, ExecutionState, Json, Language, Work, conclude};
 use sandkeep_core::limits::{Limits, LimitsRequest};
 use sandkeep_core::output::{Mask, Stream};
-use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Layer, Root, Running, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{Ended, Event, ExecutionSpec, Running, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Sandbox};
 use tokio::time::timeout;
 
@@ -63,16 +63,8 @@ impl Cell {
         asks: &LimitsRequest,
     ) -> Result<Self, Problem> {
         let (limits, _) = request::limits(asks, host::processors())?;
-        let spec = SandboxSpec {
-            id: host::sandbox_id()?,
-            incarnation: 1,
-            token: 1,
-            profile: terms.profile,
-            root: Root::Host,
-            mounts: Vec::new(),
-            layer: Layer::Ephemeral,
-            limits,
-        };
+        let host = SandboxSpec::of_host(host::sandbox_id()?, limits);
+        let spec = SandboxSpec { profile: terms.profile, ..host };
         let sandbox = driver.create(&spec).await?;
         let mut env = terms.env.clone();
         let number = [

@@ -7,7 +7,7 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::defaults;
 use sandkeep_core::execution::{ExecutionState, Work, conclude};
 use sandkeep_core::output::Mask;
-use sandkeep_runtime::driver::{ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{ExecutionSpec, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Sandbox};
 
 use crate::host;
@@ -90,16 +90,7 @@ fn unexpected(argv: &[&str], what: &str) -> Problem {
 }
 
 fn sandbox_spec() -> Result<SandboxSpec, Problem> {
-    Ok(SandboxSpec {
-        id: host::sandbox_id()?,
-        incarnation: 1,
-        token: 1,
-        profile: defaults::PROFILE,
-        root: Root::Host,
-        mounts: Vec::new(),
-        layer: Layer::Ephemeral,
-        limits: defaults::limits(),
-    })
+    Ok(SandboxSpec::of_host(host::sandbox_id()?, defaults::limits()))
 }
 
 fn execution_spec(argv: &[&str]) -> Result<ExecutionSpec, Problem> {

@@ -12,7 +12,7 @@ use sandkeep_core::defaults;
 use sandkeep_core::execution::ExecutionResult;
 use sandkeep_core::id::{ExecutionId, SandboxId};
 use sandkeep_core::output::Stream;
-use sandkeep_runtime::driver::{Layer, Root, SandboxSpec};
+use sandkeep_runtime::driver::SandboxSpec;
 use sandkeep_runtime::local::StateDirectory;
 use sandkeep_runtime::{Driver as _, Sandbox};
 use sandkeep_store::executions::Before;
@@ -76,16 +76,8 @@ impl Bed {
     /// Makes a sandbox that stands in no books.
     pub(crate) fn leave_one_behind(&self) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let spec = SandboxSpec {
-            id: SandboxId::new(u64::try_from(since.as_millis()).unwrap(), [7; 10]),
-            incarnation: 1,
-            token: 1,
-            profile: defaults::PROFILE,
-            root: Root::Host,
-            mounts: Vec::new(),
-            layer: Layer::Ephemeral,
-            limits: defaults::limits(),
-        };
+        let id = SandboxId::new(u64::try_from(since.as_millis()).unwrap(), [7; 10]);
+        let spec = SandboxSpec::of_host(id, defaults::limits());
         let made: Box<dyn Sandbox> =
             block_on(async { server::driver(&self.owner).create(&spec).await.unwrap() });
         drop(made);

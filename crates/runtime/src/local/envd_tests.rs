@@ -18,7 +18,7 @@ use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 
 use super::{Config, ID_BASE, Local, StateDirectory, handle::Handle};
-use crate::driver::{Root, Sandbox as _, SandboxSpec};
+use crate::driver::{Sandbox as _, SandboxSpec};
 use client::Client;
 
 /// Longer than anything here takes on a busy machine.
@@ -55,16 +55,8 @@ async fn sandbox(profile: Profile, limits: Limits) -> Handle {
     let state = StateDirectory::open(&StateDirectory::default_path()).unwrap();
     let local = Local::new(Config { state, id_base: ID_BASE, ceiling: ByteSize::from_gib(8) });
     let half = ByteSize::from_bytes(limits.memory.bytes() / 2);
-    let spec = SandboxSpec {
-        id: SandboxId::new(1, [7; 10]),
-        incarnation: 1,
-        token: 1,
-        profile,
-        root: Root::Host,
-        mounts: Vec::new(),
-        layer: crate::driver::Layer::Ephemeral,
-        limits: Limits { disk: half, ..limits },
-    };
+    let id = SandboxId::new(1, [7; 10]);
+    let spec = SandboxSpec { profile, ..SandboxSpec::of_host(id, Limits { disk: half, ..limits }) };
     local.make(&spec).await.unwrap()
 }
 

@@ -11,10 +11,10 @@ use sandkeep_core::defaults;
 use sandkeep_core::duration::Span;
 use sandkeep_core::execution::{CodeSource, End, Exit, Language, Work, conclude};
 use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
+use sandkeep_core::limits::Limits;
 use sandkeep_core::output::{Mask, Stream};
-use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::driver::{Ended, ExecutionSpec, Layer, Root, SandboxSpec, Stdin, User};
+use sandkeep_runtime::driver::{Ended, ExecutionSpec, SandboxSpec, Stdin, User};
 use sandkeep_runtime::{Driver, Event, Running, Sandbox};
 
 /// Longer than anything takes on a busy machine; a test that needs this long has failed.
@@ -61,17 +61,8 @@ pub fn new_execution_id() -> ExecutionId {
 /// A sandbox of the host's programs with the default limits.
 pub fn sandbox_spec() -> SandboxSpec {
     let (now, random) = unique();
-    let half = ByteSize::from_bytes(defaults::MEMORY.bytes() / 2);
-    SandboxSpec {
-        id: SandboxId::new(now, random),
-        incarnation: 1,
-        token: 1,
-        profile: Profile::Strict,
-        root: Root::Host,
-        mounts: Vec::new(),
-        layer: Layer::Ephemeral,
-        limits: sandkeep_core::limits::Limits { disk: half, ..defaults::limits() },
-    }
+    let limits = Limits { disk: ByteSize::from_bytes(defaults::MEMORY.bytes() / 2), ..defaults::limits() };
+    SandboxSpec::of_host(SandboxId::new(now, random), limits)
 }
 
 pub fn execution_spec(work: Work) -> ExecutionSpec {

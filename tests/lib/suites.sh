@@ -290,6 +290,7 @@ run_suites() {
     done
     printf '\n%-18s %7s %7s %7s %7s %7s  %s\n%s' suite budget actual passed failed skipped verdict "$table"
     repeat_skips "$@"
+    repeat_failures "$@"
     printf '\n%s: %d suites run, %d over budget, %d failed; %d cases passed, %d failed, %d skipped\n' "$what" "$(wc -l <<<"${table%$'\n'}")" "$over" "$bad" "$passed" "$failed" "$skipped"
     [ "$bad" = 0 ]
 }
@@ -337,5 +338,20 @@ repeat_skips() {
         [ -f "$LOGS/$name.log" ] || continue
         lines=$(grep -h '^SKIPPED' "$LOGS/$name.log" | cut -c1-200 | sort | uniq -c || true)
         [ -z "$lines" ] || printf '\nnot run here (%s):\n%s\n' "$name" "$lines"
+    done
+}
+
+# What failed and why, at the end, where whoever reads the last lines of a long log finds it: of each suite the part between
+# cargo's two headings, and what suites say in lines of their own.
+repeat_failures() {
+    local name lines
+    for name in "$@"; do
+        [ -f "$LOGS/$name.log" ] || continue
+        lines=$(awk '
+            /^failures:$/ { inside = !inside; next }
+            /^test result:/ { inside = 0 }
+            inside || /^FAILED/' "$LOGS/$name.log" | cut -c1-400)
+        # The panic stands at the end of what a test prints.
+        [ -z "$lines" ] || printf '\nfailed (%s), its last lines:\n%s\n' "$name" "$(tail -n 60 <<<"$lines")"
     done
 }

@@ -18,6 +18,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandkeep_core::code::{ErrorCode, Problem};
 
+use super::reach::exit_of;
+
 /// The static program, as built by this crate's build script.
 static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sandkeep-agent"));
 
@@ -59,15 +61,21 @@ impl Supervisor {
         }
     }
 
-    /// Blocks until it has ended.
-    pub(super) fn wait(mut self) {
-        match self.0.take() {
-            Some(Process::Child(mut child) | Process::Detached(mut child)) => drop(child.wait()),
-            Some(Process::Found { pidfd, .. }) => {
-                let mut ready = [PollFd::new(&pidfd, PollFlags::IN)];
-                while poll(&mut ready, None).is_err() {}
-            }
-            None => {}
+    /// Returns when it has ended; at once, and it is reaped by a thread, where the kernel gives no descriptor of it. Whoever does
+    /// not wait to the end leaves it to be reaped as if they had not begun.
+    pub(super) async fn wait(mut self) {
+        let ended = match &self.0 {
+            Some(Process::Child(child) | Process::Detached(child)) => match open(child.id()) {
+                Some(pidfd) => exit_of(&pidfd).await,
+                None => return,
+            },
+            Some(Process::Found { pidfd, .. }) => exit_of(pidfd).await,
+            None => return,
+        };
+        if ended.is_ok()
+            && let Some(Process::Child(mut child) | Process::Detached(mut child)) = self.0.take()
+        {
+            let _reaped = child.wait();
         }
     }
 }

@@ -169,8 +169,8 @@ impl Handle {
         let _gone = held.within(LEAVES_WITHIN, left).await;
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(supervisor) = supervisor {
-            // It exits right after its answer; a thread of the runtime's blocking pool waits for that.
-            let _waited = tokio::task::spawn_blocking(move || supervisor.wait()).await;
+            // It exits right after its answer.
+            supervisor.wait().await;
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn first_child(supervisor: u32) -> Option<u32> {
 
 /// A descriptor of a process can be read from when that has ended (`pidfd_open(2)`).
 #[expect(deprecated, reason = "unsound for what is no descriptor any more; this one is borrowed for as long")]
-async fn exit_of(process: &OwnedFd) -> Result<(), Problem> {
+pub(super) async fn exit_of(process: &OwnedFd) -> Result<(), Problem> {
     let ended = async {
         let process = AsyncFd::with_interest(process.as_fd(), Interest::READABLE)?;
         process.readable().await.map(drop)

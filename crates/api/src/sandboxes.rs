@@ -77,7 +77,7 @@ pub struct SandboxLimits {
     pub cpu: Option<Share>,
     /// Processes and threads alive at once.
     pub pids: Option<u32>,
-    /// Its own disk.
+    /// Its own disk. It lives in the sandbox's memory: half of that at most.
     #[schema(value_type = Option<schema::Size>)]
     pub disk_bytes: Option<ByteSize>,
     /// Output kept per execution.

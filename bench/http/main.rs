@@ -52,8 +52,7 @@ fn executions(server: &Served) {
     let live = format!("/api/v1/sandboxes/{sandbox}/executions?wait=true");
     let command = r#"{"command":["/usr/bin/true"]}"#;
     let mut run = |path: &str| ended_well(&client.post(path, command));
-    let (cold, bwrap) =
-        alternating(|| run("/api/v1/executions?wait=true"), || spawned(&mut bubblewrap()));
+    let (cold, bwrap) = alternating(|| run("/api/v1/executions?wait=true"), || spawned(&mut bubblewrap()));
     let (live, spawn) = alternating(|| run(&live), || spawned(&mut Command::new("/usr/bin/true")));
     println!(
         "create + first command over HTTP: {cold:.2} ms, bwrap {bwrap:.2} ms: {:.2} of it",

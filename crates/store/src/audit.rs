@@ -40,7 +40,8 @@ statements! {
         WHERE project_id = $1 AND (at_us, id) < ($2, $3) ORDER BY at_us DESC, id DESC LIMIT $4";
     LIST_ALL: Entry = "SELECT id, at_us, project_id, principal_id, token_id, action, resource, request_id, detail FROM audit
         WHERE (at_us, id) < ($1, $2) ORDER BY at_us DESC, id DESC LIMIT $3";
-    FORGET = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at_us < $1 ORDER BY at_us LIMIT $2)";
+    FORGET = "DELETE FROM audit
+        WHERE (at_us, id) IN (SELECT at_us, id FROM audit WHERE at_us < $1 ORDER BY at_us, id LIMIT $2)";
 }
 
 /// Writes an entry, as part of the change that it tells of.

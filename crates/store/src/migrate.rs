@@ -14,11 +14,29 @@ use crate::row::{record, values};
 use crate::sql::statements;
 
 /// Every migration, oldest first. The version of one is its place, from 1.
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("begin", include_str!("../migrations/0001_begin.sql")),
-    ("identity", include_str!("../migrations/0002_identity.sql")),
-    ("ends", include_str!("../migrations/0003_ends.sql")),
+const MIGRATIONS: &[Migration] = &[
+    Migration::of_both("begin", include_str!("../migrations/0001_begin.sql")),
+    Migration::of_both("identity", include_str!("../migrations/0002_identity.sql")),
+    Migration::of_both("ends", include_str!("../migrations/0003_ends.sql")),
+    Migration {
+        name: "fewer trees",
+        sqlite: include_str!("../migrations/0004_fewer_trees.sqlite.sql"),
+        postgres: include_str!("../migrations/0004_fewer_trees.postgres.sql"),
+    },
 ];
+
+/// One step forward. The text is the same for both databases but where they lay tables out differently.
+struct Migration {
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Migration {
+    const fn of_both(name: &'static str, text: &'static str) -> Self {
+        Self { name, sqlite: text, postgres: text }
+    }
+}
 
 statements! {
     VERSION: Version = "SELECT coalesce(max(version), 0) AS version FROM schema_versions";
@@ -64,9 +82,9 @@ async fn make_missing(connection: &mut Connection, place: &Place, now_us: i64) -
     {
         copy(connection, directory, found).await?;
     }
-    for (version, (name, text)) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+    for (version, migration) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         connection.run("begin a migration", "BEGIN").await?;
-        let made = make(connection, version, name, text, now_us).await;
+        let made = make(connection, version, migration, now_us).await;
         let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
         connection.run("end a migration", end).await?;
         made?;
@@ -74,15 +92,10 @@ async fn make_missing(connection: &mut Connection, place: &Place, now_us: i64) -
     Ok(())
 }
 
-async fn make(
-    connection: &mut Connection,
-    version: i64,
-    name: &'static str,
-    text: &'static str,
-    now_us: i64,
-) -> Result<()> {
-    connection.run(name, text).await?;
-    connection.execute(&NOTE, values![version, name, now_us]).await.map(drop)
+async fn make(connection: &mut Connection, version: i64, migration: &Migration, now_us: i64) -> Result<()> {
+    let text = if connection.is_postgres() { migration.postgres } else { migration.sqlite };
+    connection.run(migration.name, text).await?;
+    connection.execute(&NOTE, values![version, migration.name, now_us]).await.map(drop)
 }
 
 /// Keeps the database as it is beside itself.
@@ -133,8 +146,7 @@ mod tests {
         let place = Place::Directory(directory.path().to_owned());
         let mut connection = place.connect_writer().await.unwrap();
         connection.run("make the books of the schema", BOOKS).await.unwrap();
-        let (name, text) = MIGRATIONS[0];
-        make(&mut connection, 1, name, text, 1).await.unwrap();
+        make(&mut connection, 1, &MIGRATIONS[0], 1).await.unwrap();
         let row = "INSERT INTO projects (id, name, generation, created_us) VALUES ('pr1', 'kept', 1, 1)";
         connection.run("write a row", row).await.unwrap();
         forward(&mut connection, &place, 2).await.unwrap();

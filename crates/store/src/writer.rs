@@ -36,6 +36,8 @@ pub type Running<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
+    /// What the connection is set to; nothing where that is not known.
+    chosen: Option<Durability>,
     wakeups: Vec<Channel>,
 }
 
@@ -84,7 +86,13 @@ impl Writer {
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MOST);
         let on_spot = !connection.is_postgres();
-        let task = Task { tx: Tx { connection, wakeups: Vec::new() }, place, bells, waiting, _lock: lock };
+        let task = Task {
+            tx: Tx { connection, chosen: None, wakeups: Vec::new() },
+            place,
+            bells,
+            waiting,
+            _lock: lock,
+        };
         // Ends when its queue is closed and empty.
         if on_spot {
             // SQLite is called, and a flush waited for, on the spot: not on a thread that others need. A runtime that ends waits
@@ -147,10 +155,10 @@ impl Task {
             self.tx.wakeups.clear();
             match group.run(&mut self.tx).await {
                 Ok(()) => {
-                    for channel in self.tx.wakeups.drain(..) {
-                        self.bells.ring(channel);
-                    }
-                    return group.answer();
+                    // First those who wait for this, then those who are curious.
+                    group.answer();
+                    self.tx.wakeups.drain(..).for_each(|channel| self.bells.ring(channel));
+                    return;
                 }
                 Err(error) if error.may_be_repeated() && attempt < ATTEMPTS => {}
                 Err(error) => {
@@ -167,6 +175,7 @@ impl Task {
     async fn reconnect(&mut self) {
         if let Ok(connection) = self.place.connect_writer().await {
             self.tx.connection = connection;
+            self.tx.chosen = None;
         }
     }
 }

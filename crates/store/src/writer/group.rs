@@ -136,11 +136,14 @@ async fn begin(tx: &mut Tx, durability: Durability) -> Result<()> {
             Durability::Relaxed => tx.run("relax", "SET LOCAL synchronous_commit TO off").await,
         };
     }
-    // Between transactions, where SQLite takes it.
-    let class = match durability {
-        Durability::Durable => "PRAGMA synchronous = FULL",
-        Durability::Relaxed => "PRAGMA synchronous = NORMAL",
-    };
-    tx.run("choose durability", class).await?;
+    if tx.chosen != Some(durability) {
+        // Between transactions, where SQLite takes it.
+        let class = match durability {
+            Durability::Durable => "PRAGMA synchronous = FULL",
+            Durability::Relaxed => "PRAGMA synchronous = NORMAL",
+        };
+        tx.run("choose durability", class).await?;
+        tx.chosen = Some(durability);
+    }
     tx.run("begin", "BEGIN IMMEDIATE").await
 }

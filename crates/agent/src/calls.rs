@@ -75,6 +75,15 @@ impl Incoming {
         &self.body
     }
 
+    /// Whether the first message of a stream has come whole.
+    pub(crate) fn has_message(&self) -> bool {
+        let Some((prefix, rest)) = self.body.split_first_chunk::<{ envelope::PREFIX_BYTES }>() else {
+            return false;
+        };
+        let [_, length @ ..] = *prefix;
+        rest.len() as u64 >= u64::from(u32::from_be_bytes(length))
+    }
+
     /// The request, once its body is complete.
     ///
     /// # Errors

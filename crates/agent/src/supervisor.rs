@@ -14,6 +14,7 @@ mod domain;
 mod door;
 mod execution;
 mod hear;
+pub(crate) mod held;
 mod keep;
 mod layer;
 mod proxy;
@@ -27,6 +28,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use sandkeep_protocol::mux::{Event, Side, StreamId};
+use sandkeep_protocol::routes::supervisor as routes;
 use sandkeep_protocol::supervisor as proto;
 use sandkeep_sandbox::process;
 
@@ -241,17 +243,24 @@ impl Supervisor {
                 if !fits && let Some(incoming) = self.incoming.remove(&id) {
                     incoming.refuse_as_too_long(&mut self.server, id);
                 }
-            }
-            Event::Finished { id } => {
-                if let Some(incoming) = self.incoming.remove(&id) {
-                    self.called(id, incoming);
+                // Its end is the release.
+                let is_whole = |call: &Incoming| call.path == routes::PREPARE && call.has_message();
+                if self.incoming.get(&id).is_some_and(is_whole)
+                    && let Some(call) = self.incoming.remove(&id)
+                {
+                    self.prepare(id, &call);
                 }
             }
+            Event::Finished { id } => match self.incoming.remove(&id) {
+                Some(incoming) => self.called(id, incoming),
+                None => self.release(id),
+            },
             Event::Reset { id, .. } => {
                 self.incoming.remove(&id);
                 for execution in self.executions.values_mut() {
                     execution.tails.retain(|tail| tail.stream != id);
                 }
+                self.caller_gave_up(id);
             }
             Event::Hello { .. } | Event::Replied { .. } | Event::Writable { .. } | Event::Pong { .. } => {}
         }
@@ -266,6 +275,7 @@ impl Supervisor {
         for asked in self.inputs.keys().copied().collect::<Vec<_>>() {
             self.input_answered(asked);
         }
+        self.end_holds();
         for execution in self.executions.values_mut().filter(|execution| !execution.is_ended()) {
             execution.kill_tree();
             execution.killed.get_or_insert(Killed::Lost);

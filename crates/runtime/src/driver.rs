@@ -100,6 +100,13 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
         position: u64,
     ) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>>;
 
+    /// Does all that stands before the code of an execution, and holds it back: for whoever is still writing down that it has
+    /// begun. Dropping what is returned leaves nothing behind, and no code has run; so does the end of this process.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::start`]; some of them come with the release.
+    fn prepare<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Prepared>, Problem>>;
+
     /// Says that all that is known of an ended execution is stored: its output and result may be dropped. Until then a sandbox
     /// that outlives its handle keeps them.
     ///
@@ -128,6 +135,15 @@ pub trait Sandbox: fmt::Debug + Send + Sync {
 
     /// Kills everything in it and returns when nothing is left.
     fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// An execution whose code is held back.
+pub trait Prepared: fmt::Debug + Send {
+    /// Lets the code begin. Its time is counted from here.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::start`].
+    fn release(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Running>, Problem>>;
 }
 
 /// One execution, followed.

@@ -8,4 +8,4 @@ pub mod driver;
 pub mod local;
 pub mod outcome;
 
-pub use driver::{BoxFuture, Control, Driver, Event, Running, Sandbox};
+pub use driver::{BoxFuture, Control, Driver, Event, Prepared, Running, Sandbox};

@@ -103,7 +103,7 @@ impl Local {
                 self.remember_slot(booted.slot);
                 unfinished.into_iter().for_each(Unfinished::done);
                 let wanted = handle::Wanted::of(spec);
-                Ok(handle::Handle::new(wanted, connection, supervisor, &booted))
+                Ok(handle::Handle::new(wanted, connection, supervisor, &booted, VERSIONS.1))
             }
             Some(proto::__buffa::oneof::boot_response::Outcome::Problem(problem)) => {
                 Err(convert::problem(&problem))
@@ -139,8 +139,8 @@ impl Local {
         let request = proto::AttachRequest {
             incarnation: owned.incarnation,
             token,
-            min_version: VERSION,
-            max_version: VERSION,
+            min_version: VERSIONS.0,
+            max_version: VERSIONS.1,
         };
         for _ in 0..ATTEMPTS {
             let met = match &self.doors {
@@ -218,8 +218,8 @@ const BOOTS_WITHIN: Duration = Duration::from_secs(60);
 const ATTACHES_WITHIN: Duration = Duration::from_secs(15);
 /// How often a supervisor that closes the connection is looked for again.
 const ATTEMPTS: u32 = 5;
-/// The version of the protocol that we speak.
-const VERSION: u32 = 1;
+/// The versions of the protocol that we speak. A supervisor that we start is of this release, and speaks the newest.
+const VERSIONS: (u32, u32) = (1, 2);
 
 /// A sandbox that is being made and would outlive its maker: killed, unless it is [done](Unfinished::done).
 struct Unfinished<'a> {

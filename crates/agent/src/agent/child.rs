@@ -15,6 +15,7 @@ use sandkeep_sandbox::{caps, cgroup, seccomp};
 
 use super::birth::RESULT;
 use crate::clock;
+use crate::supervisor::held::GO;
 
 /// Who the code is.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,8 @@ pub(crate) struct Start {
     pub(crate) rlimits: Rlimits,
     /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
     pub(crate) userns: Option<OwnedFd>,
+    /// Do not begin before [`GO`] comes out of this pipe, and not at all when anything else does.
+    pub(crate) gate: Option<OwnedFd>,
     /// Do not begin before the file systems' clock shows a time later than this, in nanoseconds since 1970.
     pub(crate) not_before_unix_ns: u64,
 }
@@ -61,11 +64,12 @@ pub(crate) enum Step {
     Privileges,
     Landlock,
     Seccomp,
+    Gate,
     Exec,
 }
 
 impl Step {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Files,
         Self::Group,
         Self::Session,
@@ -76,6 +80,7 @@ impl Step {
         Self::Privileges,
         Self::Landlock,
         Self::Seccomp,
+        Self::Gate,
         Self::Exec,
     ];
 
@@ -92,6 +97,7 @@ impl Step {
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
+            Self::Gate => "gate",
             Self::Exec => "exec",
         }
     }
@@ -130,7 +136,8 @@ pub(crate) fn become_code(
     filter: &seccomp::Program,
     report: BorrowedFd<'_>,
 ) -> Failure {
-    let failure = match prepare(&start, fence, filter, report) {
+    let ready = prepare(&start, fence, filter, report).and_then(|()| pass(start.gate.as_ref()));
+    let failure = match ready {
         Err(failure) => failure,
         Ok(()) => {
             clock::wait_past_file_time(start.not_before_unix_ns);
@@ -197,6 +204,19 @@ fn wall_in(fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failu
     filter.install().map_err(|_| Failure { step: Step::Seccomp, errno: Errno::PERM })
 }
 
+/// Waits until the code may begin.
+fn pass(gate: Option<&OwnedFd>) -> Result<(), Failure> {
+    let Some(gate) = gate else { return Ok(()) };
+    let mut word = [0];
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(gate, &mut word));
+    let errno = match read {
+        Ok(1) if word == [GO] => return Ok(()),
+        Ok(_) => Errno::CANCELED,
+        Err(errno) => errno,
+    };
+    Err(Failure { step: Step::Gate, errno })
+}
+
 /// Does everything that stands before foreign code but its start: for a child of ours that does something to files on
 /// behalf of whoever `who` is, and must not be able to do more than their code. It stays out of reach of that code, as we
 /// are: nobody may trace it or open its memory.
@@ -216,7 +236,7 @@ pub(crate) fn become_worker(
     wall_in(prepared.fence.as_ref(), seccomp::program(prepared.memory))
 }
 
-/// Leaves the code its own descriptors, and us the two that are needed until the exec. All others are closed before any path
+/// Leaves the code its own descriptors, and us those that are needed until the exec. All others are closed before any path
 /// of the code's is followed: the links of /proc/self/fd lead to what they stand for, some of it outside of the root.
 fn descriptors(start: &Start, fence: Option<&Fence>, report: BorrowedFd<'_>) -> rustix::io::Result<()> {
     rustix::stdio::dup2_stdin(&start.stdio[0])?;
@@ -226,6 +246,7 @@ fn descriptors(start: &Start, fence: Option<&Fence>, report: BorrowedFd<'_>) -> 
     process::cloexec_from(3);
     let mut kept = vec![report];
     kept.extend(fence.map(AsFd::as_fd));
+    kept.extend(start.gate.as_ref().map(AsFd::as_fd));
     let Some(result) = &start.result else {
         process::close_all_but(RESULT, &kept);
         return Ok(());

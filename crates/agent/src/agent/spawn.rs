@@ -96,17 +96,22 @@ pub(crate) fn spawn_on(
 
 fn start(
     request: proto::SpawnRequest,
-    descriptors: Vec<OwnedFd>,
+    mut descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
     theirs: Theirs,
     not_before_unix_ns: u64,
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
     let program = program(&request)?;
+    let gate = match request.held {
+        true => Some(descriptors.pop().ok_or_else(|| at(Step::Descriptors)(Errno::MFILE))?),
+        false => None,
+    };
     let ways_in = ways_in(&request, &descriptors, prepared).map_err(at(Step::Descriptors))?;
     let (group, groups) = split_groups(&request, descriptors);
     let start = Start {
         not_before_unix_ns,
+        gate,
         program,
         cwd: request.cwd.clone(),
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },

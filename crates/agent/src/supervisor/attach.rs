@@ -52,6 +52,7 @@ impl Supervisor {
         for execution in self.executions.values_mut() {
             execution.tails.clear();
         }
+        self.callers_are_gone();
         let inwards = std::mem::take(&mut self.proxied).into_inwards();
         if let Some(sandbox) = &mut self.sandbox {
             inwards.for_each(|stream| sandbox.link.reset(stream, reset_code::CANCEL));

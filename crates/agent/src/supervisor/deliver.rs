@@ -20,7 +20,8 @@ const ROOM_BYTES: usize = PIECE_BYTES + 1024;
 impl Supervisor {
     /// Brings every listener as far as it can be brought now.
     pub(super) fn deliver(&mut self) {
-        for execution in self.executions.values_mut() {
+        // Whoever holds one back is told of it once it is released.
+        for execution in self.executions.values_mut().filter(|execution| !execution.is_held()) {
             let mut tails = std::mem::take(&mut execution.tails);
             tails.retain_mut(|tail| !advance(&mut self.server, execution, tail));
             execution.tails = tails;

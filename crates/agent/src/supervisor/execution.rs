@@ -5,6 +5,7 @@ use sandkeep_protocol::mux::StreamId;
 use sandkeep_protocol::supervisor as proto;
 
 use super::domain::Domain;
+use super::held::Hold;
 use crate::clock;
 
 /// Where an execution is in its life.
@@ -42,6 +43,8 @@ pub(crate) struct Execution {
     pub(crate) domain: Option<Domain>,
     /// Number of the domain, to be used again.
     pub(crate) domain_number: u32,
+    /// Whether its code may begin.
+    pub(crate) hold: Hold,
     /// The call to the agent that runs it, or that looks for its files.
     pub(crate) call: Option<StreamId>,
     pub(crate) killed: Option<Killed>,
@@ -80,23 +83,22 @@ impl Execution {
         let head = limits.output_head_bytes.min(limits.output_bytes);
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let mask = Mask::new(request.masked.iter().cloned());
-        let begun_us = clock::boot_us();
-        let deadline_us = (limits.timeout_ms > 0).then(|| begun_us + limits.timeout_ms * 1_000);
         let end = proto::End { started_at_unix_ms: clock::unix_ms(), ..Default::default() };
-        Self {
+        let mut execution = Self {
             phase: Phase::Starting,
             log: OutputLog::new(size(head), size(limits.output_bytes - head)),
             masking: [Masking::new(mask.clone()), Masking::new(mask)],
             domain: Some(domain),
             domain_number,
+            hold: Hold::Released,
             call: None,
             killed: None,
-            deadline_us,
+            deadline_us: None,
             patience_us: None,
             settle_us: None,
             started: None,
             changes_after_unix_ns: 0,
-            begun_us,
+            begun_us: 0,
             ended_us: None,
             end,
             cpu_us: (0, 0),
@@ -104,7 +106,16 @@ impl Execution {
             is_process: false,
             stored: false,
             request,
-        }
+        };
+        execution.begin_time();
+        execution
+    }
+
+    /// The time that it has begins now.
+    pub(crate) fn begin_time(&mut self) {
+        let timeout_ms = self.request.limits.as_option().map_or(0, |limits| limits.timeout_ms);
+        self.begun_us = clock::boot_us();
+        self.deadline_us = (timeout_ms > 0).then(|| self.begun_us + timeout_ms * 1_000);
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -124,6 +135,7 @@ impl Execution {
             return false;
         }
         self.killed.get_or_insert(reason);
+        self.shut();
         self.deadline_us = None;
         self.patience_us = Some(clock::boot_us() + KILL_PATIENCE_US);
         self.kill_tree();

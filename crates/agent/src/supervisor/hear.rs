@@ -16,6 +16,7 @@ use sandkeep_protocol::supervisor as proto;
 
 use super::Supervisor;
 use super::execution::{Execution, KILL_PATIENCE_US, Killed, Phase};
+use super::held::Hold;
 use crate::calls;
 use crate::clock;
 
@@ -184,7 +185,7 @@ impl Supervisor {
         execution.close_books();
         execution.stop_clocks();
         let roots = execution.request.artifact_roots.clone();
-        if roots.is_empty() || execution.started.is_none() {
+        if roots.is_empty() || execution.started.is_none() || execution.is_withheld() {
             return self.conclude(execution_id);
         }
         let request = inner::ListChangedRequest {
@@ -210,6 +211,9 @@ impl Supervisor {
         self.give_domain_back(&mut execution);
         if execution.is_process {
             return;
+        }
+        if let Hold::Withheld { again } = execution.hold {
+            return self.withheld_is_gone(again);
         }
         execution.stop_clocks();
         let end = std::mem::take(&mut execution.end);

@@ -15,12 +15,13 @@ use super::boot::{self, agent_host_id};
 use super::disk::DiskWatch;
 use super::domain::{Domain, Namespace};
 use super::execution::{Execution, Killed, Phase, Tail};
+use super::held::Gate;
 use super::{Supervisor, layer, watch};
 use crate::calls::{self, Incoming};
 use crate::clock;
 
 /// The versions of this protocol that we speak.
-const VERSIONS: (u32, u32) = (1, 1);
+const VERSIONS: (u32, u32) = (1, 2);
 /// After a polite cancel the code has this long before it is killed.
 const CANCEL_PATIENCE_US: u64 = 5_000_000;
 type Answer<T> = Result<T, ConnectError>;
@@ -55,7 +56,8 @@ impl Supervisor {
             }
             process_routes::START => self.start_process(id, &call),
             routes::LIST => {
-                let own = self.executions.values().filter(|execution| !execution.is_process);
+                let own = self.executions.values();
+                let own = own.filter(|one| !one.is_process && !one.is_held() && !one.is_withheld());
                 let without_end = |execution: &Execution| proto::ExecutionStatus {
                     end: MessageField::none(),
                     ..execution.status()
@@ -150,15 +152,40 @@ impl Supervisor {
         Ok(())
     }
 
-    fn start(&mut self, id: StreamId, call: &Incoming) {
+    pub(super) fn start(&mut self, id: StreamId, call: &Incoming) {
         let begun = call.message().and_then(|request: proto::StartExecution| {
             self.fence(request.incarnation, request.token)?;
             let (execution_id, told_to) = (request.execution_id.clone(), request.told_to);
             // The same id again is the same execution: whoever asks listens, nothing runs twice.
-            if !self.executions.contains_key(&execution_id) {
-                let execution = self.begin(request)?;
-                self.executions.insert(execution_id.clone(), execution);
+            match self.executions.get_mut(&execution_id) {
+                Some(execution) => execution.release(),
+                None => {
+                    let execution = self.begin(request, None)?;
+                    self.executions.insert(execution_id.clone(), execution);
+                }
             }
+            Ok((execution_id, told_to))
+        });
+        match begun {
+            Ok((execution_id, _)) if self.executions[&execution_id].is_withheld() => {
+                self.start_again(&execution_id, id, call);
+            }
+            Ok((execution_id, told_to)) => self.listen(id, call, &execution_id, told_to),
+            Err(error) => call.refuse(&mut self.server, id, &error),
+        }
+    }
+
+    /// Starts one whose code is held back until the call ends.
+    pub(super) fn prepare(&mut self, id: StreamId, call: &Incoming) {
+        let begun = call.message().and_then(|request: proto::StartExecution| {
+            self.fence(request.incarnation, request.token)?;
+            let (execution_id, told_to) = (request.execution_id.clone(), request.told_to);
+            if self.executions.contains_key(&execution_id) {
+                let text = format!("already_started: execution {execution_id} is known");
+                return Err(ConnectError::new(Code::AlreadyExists, text));
+            }
+            let execution = self.begin(request, Some(id))?;
+            self.executions.insert(execution_id.clone(), execution);
             Ok((execution_id, told_to))
         });
         match begun {
@@ -167,12 +194,12 @@ impl Supervisor {
         }
     }
 
-    fn begin(&mut self, request: proto::StartExecution) -> Answer<Execution> {
+    fn begin(&mut self, request: proto::StartExecution, held_by: Option<StreamId>) -> Answer<Execution> {
         self.make_room()?;
         let limits = request.limits.as_option().cloned().unwrap_or_default();
         let (number, domain) = self.take_domain(&limits)?;
         let mut execution = Execution::new(request, domain, number);
-        let asked = self.ask_to_spawn(&mut execution);
+        let asked = self.ask_to_spawn(&mut execution, held_by);
         if let Err(error) = asked {
             self.give_domain_back(&mut execution);
             return Err(error);
@@ -181,15 +208,22 @@ impl Supervisor {
         Ok(execution)
     }
 
-    fn ask_to_spawn(&mut self, execution: &mut Execution) -> Answer<()> {
-        let domain = execution.domain.as_ref().expect("a new execution has its domain");
-        let (descriptors, clone_into) = domain.ways_in().map_err(|error| {
+    fn ask_to_spawn(&mut self, execution: &mut Execution, held_by: Option<StreamId>) -> Answer<()> {
+        let failed = |error: std::io::Error| {
             ConnectError::new(Code::ResourceExhausted, format!("sandbox_failed: {error}"))
-        })?;
+        };
+        let domain = execution.domain.as_ref().expect("a new execution has its domain");
+        let (mut descriptors, clone_into) = domain.ways_in().map_err(failed)?;
         let own_pid_namespace = matches!(domain, Domain::Namespace(_));
         let own_processes = watch::own_processes(self.sandbox.as_ref(), self.is_dev());
         let rlimits = watch::rlimits(&execution.request, &self.spec, own_pid_namespace, own_processes);
-        let spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, rlimits);
+        let mut spawn = spawn_request(&execution.request, clone_into, own_pid_namespace, rlimits);
+        if let Some(by) = held_by {
+            let (gate, theirs) = Gate::new().map_err(|errno| failed(errno.into()))?;
+            descriptors.push(theirs);
+            spawn.held = true;
+            execution.hold(by, gate);
+        }
         let Some(sandbox) = &mut self.sandbox else {
             return Err(ConnectError::new(Code::FailedPrecondition, "sandbox_failed: the sandbox has ended"));
         };
@@ -401,5 +435,6 @@ fn spawn_request(
         wants_return_value: request.return_value_max_bytes > 0,
         return_value_max_bytes: request.return_value_max_bytes,
         watch_changes: !request.artifact_roots.is_empty(),
+        held: false,
     }
 }

@@ -83,6 +83,8 @@ pub mod routes {
         pub const BOOT: &str = "/sandkeep.supervisor.v1.Supervisor/Boot";
         /// Start: streams responses.
         pub const START: &str = "/sandkeep.supervisor.v1.Supervisor/Start";
+        /// Prepare: streams responses.
+        pub const PREPARE: &str = "/sandkeep.supervisor.v1.Supervisor/Prepare";
         /// Tail: streams responses.
         pub const TAIL: &str = "/sandkeep.supervisor.v1.Supervisor/Tail";
         /// Get: unary.

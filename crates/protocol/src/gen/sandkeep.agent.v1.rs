@@ -427,6 +427,11 @@ pub struct SpawnRequest {
     ///
     /// Field 16: `watch_changes`
     pub watch_changes: bool,
+    /// The last descriptor that came along is the reading end of a pipe: the code begins when the byte "1" comes out of it, and
+    /// never when another does, or its end.
+    ///
+    /// Field 17: `held`
+    pub held: bool,
 }
 impl ::core::fmt::Debug for SpawnRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -447,6 +452,7 @@ impl ::core::fmt::Debug for SpawnRequest {
             .field("wants_return_value", &self.wants_return_value)
             .field("return_value_max_bytes", &self.return_value_max_bytes)
             .field("watch_changes", &self.watch_changes)
+            .field("held", &self.held)
             .finish()
     }
 }
@@ -544,6 +550,9 @@ impl ::buffa::Message for SpawnRequest {
         if self.watch_changes {
             size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
+        if self.held {
+            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -615,6 +624,9 @@ impl ::buffa::Message for SpawnRequest {
         }
         if self.watch_changes {
             ::buffa::types::put_bool_field(16u32, self.watch_changes, buf);
+        }
+        if self.held {
+            ::buffa::types::put_bool_field(17u32, self.held, buf);
         }
     }
     fn merge_field(
@@ -759,6 +771,13 @@ impl ::buffa::Message for SpawnRequest {
                 )?;
                 self.watch_changes = ::buffa::types::decode_bool(buf)?;
             }
+            17u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.held = ::buffa::types::decode_bool(buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -782,6 +801,7 @@ impl ::buffa::Message for SpawnRequest {
         self.wants_return_value = false;
         self.return_value_max_bytes = 0u64;
         self.watch_changes = false;
+        self.held = false;
     }
 }
 #[derive(Clone, PartialEq, Default)]

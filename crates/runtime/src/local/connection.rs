@@ -104,6 +104,7 @@ impl Connection {
     ) -> Result<Res, Problem> {
         let head = Head::new(path).with("content-type", envelope::CONTENT_TYPE_PROTO);
         let mut answer = self.shared.open(&head, Some(&request.encode_to_vec()))?;
+        answer.finish();
         let (status, body) = answer.whole().await?;
         if status != 200 {
             return Err(super::convert::refusal(&ConnectError::from_json(status, &body)));
@@ -116,6 +117,16 @@ impl Connection {
     /// # Errors
     /// `sandbox_lost` when the supervisor is gone.
     pub(super) fn stream<Req: Message>(&self, path: &str, request: &Req) -> Result<Answers, Problem> {
+        let mut answers = self.open_stream(path, request)?;
+        answers.finish();
+        Ok(answers)
+    }
+
+    /// The same, and its request goes on until it is [finished](Answers::finish).
+    ///
+    /// # Errors
+    /// Those of [`Self::stream`].
+    pub(super) fn open_stream<Req: Message>(&self, path: &str, request: &Req) -> Result<Answers, Problem> {
         let mut body = Vec::new();
         envelope::encode_message(&mut body, &request.encode_to_vec());
         let head = Head::new(path).with("content-type", envelope::CONTENT_TYPE_STREAM_PROTO);
@@ -144,6 +155,11 @@ pub(super) struct Answers {
 }
 
 impl Answers {
+    /// The request is complete.
+    pub(super) fn finish(&mut self) {
+        self.answer.finish();
+    }
+
     /// The next message; `None` after the last. Cancel-safe.
     ///
     /// # Errors
@@ -186,6 +202,8 @@ pub(super) struct Answer {
     shared: Arc<Shared>,
     id: StreamId,
     parts: mpsc::UnboundedReceiver<Part>,
+    /// Whether the request goes on.
+    asking: bool,
 }
 
 impl Answer {
@@ -214,6 +232,18 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The request is complete.
+    pub(super) fn finish(&mut self) {
+        self.asking = false;
+        let mut state = self.shared.lock();
+        let State { mux, outbox, .. } = &mut *state;
+        outbox.finish(mux, self.id);
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+}
+
 #[cfg(test)]
 impl Answer {
     /// More of the body.
@@ -224,21 +254,13 @@ impl Answer {
         drop(state);
         self.shared.wake.notify_one();
     }
-
-    /// The body is complete.
-    pub(super) fn finish(&self) {
-        let mut state = self.shared.lock();
-        let State { mux, outbox, .. } = &mut *state;
-        outbox.finish(mux, self.id);
-        drop(state);
-        self.shared.wake.notify_one();
-    }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if state.calls.remove(&self.id).is_some() {
+        // Where all of the answer is here, the other side has still an ear open for the rest of the request.
+        if state.calls.remove(&self.id).is_some() || self.asking {
             state.outbox.forget(self.id);
             state.mux.reset(self.id, reset_code::CANCEL);
             drop(state);
@@ -252,7 +274,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a call, with its whole body if that is there already.
+    /// Opens a call, with what is there of its body.
     fn open(self: &Arc<Self>, head: &Head, body: Option<&[u8]>) -> Result<Answer, Problem> {
         let mut state = self.lock();
         if state.closed {
@@ -262,13 +284,12 @@ impl Shared {
         let id = mux.open(head, 0).map_err(|error| protocol_error(&error))?;
         if let Some(body) = body {
             outbox.send(mux, id, body);
-            outbox.finish(mux, id);
         }
         let (sender, parts) = mpsc::unbounded_channel();
         calls.insert(id, sender);
         drop(state);
         self.wake.notify_one();
-        Ok(Answer { shared: Arc::clone(self), id, parts })
+        Ok(Answer { shared: Arc::clone(self), id, parts, asking: true })
     }
 
     /// Reads and writes until the socket ends, then tells every call.

@@ -20,7 +20,8 @@ use super::embed::Supervisor;
 use super::reach::Reach;
 use super::{convert, resolve};
 use crate::driver::{
-    BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Owned, Root, Running, Sandbox, SandboxSpec,
+    BoxFuture, Cancel, Control, Event, ExecutionSpec, Facts, Owned, Prepared, Root, Running, Sandbox,
+    SandboxSpec,
 };
 
 /// A supervisor answers in microseconds; on a machine that swaps, in seconds.
@@ -30,6 +31,9 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 /// An execution that is not over this long after its timeout is asked for, again and again: killing, draining and looking
 /// for files may take a while.
 const OVERDUE_AFTER: Duration = Duration::from_secs(5);
+
+/// The first version of the protocol in which a supervisor can hold code back.
+const PREPARES_FROM: u32 = 2;
 
 /// What executions need of their sandbox.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub(super) struct Handle {
     held: Arc<Held>,
     enforcement: Enforcement,
     facts: Facts,
+    /// Whether its supervisor can hold code back.
+    prepares: bool,
     /// Taken by whoever waits for its end.
     supervisor: Mutex<Option<Supervisor>>,
 }
@@ -107,6 +113,7 @@ impl Handle {
         connection: Connection,
         supervisor: Supervisor,
         booted: &proto::Booted,
+        version: u32,
     ) -> Self {
         let Wanted { id, incarnation, token, root, profile } = wanted;
         let reach = Reach::of(supervisor.id(), Some(booted.agent_pid));
@@ -116,6 +123,7 @@ impl Handle {
             held: Arc::new(held),
             enforcement: convert::enforcement(booted),
             facts: convert::facts(booted, supervisor.id()),
+            prepares: version >= PREPARES_FROM,
             supervisor: Mutex::new(Some(supervisor)),
         }
     }
@@ -147,18 +155,24 @@ impl Handle {
         let (spec, booted) = spec.zip(booted).ok_or_else(unknown)?;
         let (root, profile) = convert::root_and_profile(&spec).ok_or_else(unknown)?;
         let wanted = Wanted { id: owned.id, incarnation: owned.incarnation, token, root, profile };
-        Ok(Self::new(wanted, connection, supervisor, &booted))
+        Ok(Self::new(wanted, connection, supervisor, &booted, answer.version))
     }
 
-    async fn begin(&self, spec: &ExecutionSpec, position: u64) -> Result<Box<dyn Running>, Problem> {
+    fn begin(&self, spec: &ExecutionSpec, position: u64) -> Result<Followed, Problem> {
         let held = Arc::clone(&self.held);
         let request = resolve::start(spec, &held.root, held.profile, held.incarnation, position)?;
         let answers = held.connection.stream(routes::START, &request)?;
-        let execution_id = spec.id.to_string();
-        let timeout = Duration::from_millis(spec.limits.timeout.as_millis());
-        // Ended with whoever follows.
-        let watch = tokio::spawn(watch(Arc::downgrade(&held), execution_id.clone(), timeout));
-        Ok(Box::new(Followed { answers, handle: Lever { held, execution_id, token: spec.token }, watch }))
+        Ok(Followed::new(answers, held, spec))
+    }
+
+    fn hold(&self, spec: &ExecutionSpec) -> Result<Waiting, Problem> {
+        let held = Arc::clone(&self.held);
+        let request = resolve::start(spec, &held.root, held.profile, held.incarnation, 0)?;
+        if self.prepares && spec.files.is_empty() {
+            let answers = held.connection.open_stream(routes::PREPARE, &request)?;
+            return Ok(Waiting::Prepared(Followed::new(answers, held, spec)));
+        }
+        Ok(Waiting::Unasked { held, request: Box::new(request), spec: Box::new(spec.clone()) })
     }
 
     async fn end(&self) {
@@ -193,7 +207,14 @@ impl Sandbox for Handle {
         spec: &'a ExecutionSpec,
         position: u64,
     ) -> BoxFuture<'a, Result<Box<dyn Running>, Problem>> {
-        Box::pin(self.begin(spec, position))
+        Box::pin(async move {
+            let followed = self.begin(spec, position)?;
+            Ok(Box::new(followed) as Box<dyn Running>)
+        })
+    }
+
+    fn prepare<'a>(&'a self, spec: &'a ExecutionSpec) -> BoxFuture<'a, Result<Box<dyn Prepared>, Problem>> {
+        Box::pin(async move { Ok(Box::new(self.hold(spec)?) as Box<dyn Prepared>) })
     }
 
     fn forget(&self, id: ExecutionId, token: u64) -> BoxFuture<'_, Result<(), Problem>> {
@@ -240,6 +261,43 @@ impl Sandbox for Handle {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.end())
+    }
+}
+
+/// One execution whose code is held back.
+#[derive(Debug)]
+enum Waiting {
+    /// By the supervisor, until the request ends. Dropped, this gives the call up.
+    Prepared(Followed),
+    /// The supervisor is of a release that cannot, or files would be there before: so it is not asked yet.
+    Unasked { held: Arc<Held>, request: Box<proto::StartExecution>, spec: Box<ExecutionSpec> },
+}
+
+impl Prepared for Waiting {
+    fn release(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Running>, Problem>> {
+        Box::pin(async move {
+            let followed = match *self {
+                Self::Prepared(mut followed) => {
+                    followed.answers.finish();
+                    followed
+                }
+                Self::Unasked { held, request, spec } => {
+                    let answers = held.connection.stream(routes::START, &*request)?;
+                    Followed::new(answers, held, &spec)
+                }
+            };
+            Ok(Box::new(followed) as Box<dyn Running>)
+        })
+    }
+}
+
+impl Followed {
+    fn new(answers: Answers, held: Arc<Held>, spec: &ExecutionSpec) -> Self {
+        let execution_id = spec.id.to_string();
+        let timeout = Duration::from_millis(spec.limits.timeout.as_millis());
+        // Ended with whoever follows.
+        let watch = tokio::spawn(watch(Arc::downgrade(&held), execution_id.clone(), timeout));
+        Self { answers, handle: Lever { held, execution_id, token: spec.token }, watch }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod ending;
 mod files;
+mod held;
 mod identity;
 mod layers;
 mod outlives;
@@ -107,6 +108,18 @@ macro_rules! every_case {
             identity::a_new_token_fences_the_old_one_off,
             identity::a_sandbox_says_who_it_is,
             identity::sandboxes_do_not_share_files,
+            held::what_is_prepared_waits_for_its_release,
+            held::what_is_not_released_never_runs,
+            held::what_was_not_released_can_be_started,
+            held::starting_it_by_its_id_releases_it,
+            held::its_time_begins_with_its_release,
+            held::what_has_failed_has_no_time,
+            held::what_keeps_it_from_running_is_told,
+            held::a_large_request_is_prepared_too,
+            held::files_are_not_there_before_the_release,
+            held::a_known_id_is_not_prepared,
+            held::a_stale_token_prepares_nothing,
+            held::a_stop_ends_what_waits,
             files::given_files_are_there,
             files::a_file_can_be_read_back,
             files::what_is_no_plain_file_is_not_read,
@@ -136,6 +149,7 @@ macro_rules! outliving_cases {
         conforms!(
             $name,
             $driver,
+            held::who_was_fenced_off_releases_nothing,
             outlives::dropping_the_handle_leaves_what_runs,
             outlives::killing_the_holder_leaves_what_runs,
             outlives::the_end_of_a_sandbox_is_heard,

@@ -85,7 +85,7 @@ impl Client {
 
     /// A call with a stream of answers, in JSON.
     pub(super) fn stream(&self, path: &str, request: Value) -> Stream {
-        let stream = self.open(path);
+        let mut stream = self.open(path);
         stream.send(request);
         stream.finish();
         stream
@@ -222,7 +222,7 @@ impl Stream {
     }
 
     /// Ours are all sent.
-    pub(super) fn finish(&self) {
+    pub(super) fn finish(&mut self) {
         self.answer.finish();
     }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 use sandkeep_core::code::chain;
 use sandkeep_core::id::{ExecutionId, ProjectId, SandboxId, ServerId};
 use sandkeep_core::limits::Limits;
+use sandkeep_runtime::driver::ExecutionSpec;
 use sandkeep_runtime::{Driver, Sandbox};
 use sandkeep_store::wake::Channel;
 use sandkeep_store::{Durability, Store, servers};
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::ends::{Bells, Ends};
 use crate::offset;
 use crate::output::Outputs;
+use crate::request::ExecutionRequest;
 use crate::seal::Sealer;
 
 /// What an engine works with.
@@ -100,6 +102,13 @@ pub(crate) struct Held {
     pub(crate) token: u64,
     pub(crate) env: Arc<std::collections::BTreeMap<String, String>>,
     pub(crate) once: bool,
+}
+
+impl Held {
+    /// What its driver is told of an execution in it.
+    pub(crate) fn spec(&self, id: ExecutionId, request: &ExecutionRequest) -> ExecutionSpec {
+        request.spec(id, self.token, &self.env)
+    }
 }
 
 impl Engine {

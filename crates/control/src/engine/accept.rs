@@ -1,4 +1,5 @@
-//! Accepting: where this server holds the sandbox, an execution is accepted, claimed and started in one write.
+//! Accepting: where this server holds the sandbox, an execution is accepted, claimed and started in one write. The sandbox
+//! prepares it meanwhile, and is told to let the code begin once that is committed.
 
 use sandkeep_core::id::{ProjectId, SandboxId};
 use sandkeep_core::limits::Limits;
@@ -7,7 +8,7 @@ use sandkeep_store::idempotency::Earlier;
 use sandkeep_store::{Durability, Result, Store, Tx, audit, sandboxes};
 use tokio::sync::oneshot;
 
-use super::executions::Mine;
+use super::executions::{Before, Mine};
 use super::{Engine, Held, lock};
 use crate::events;
 use crate::idempotency::{self, Idempotent};
@@ -51,8 +52,11 @@ impl Engine {
     async fn accept_and_run(self, entry: Entry, held: Held, tell: oneshot::Sender<Result<Earlier>>) {
         let token = i64::try_from(held.token).unwrap_or(i64::MAX);
         let by = Claim { server_id: self.server_id, token };
-        let request = Some(entry.request.clone());
-        let (found, started) = match write(&self.parts.store, entry, Some(by)).await {
+        let request = entry.request.clone();
+        let spec = held.spec(entry.accepted.id, &request);
+        let (prepared, written) =
+            tokio::join!(held.sandbox.prepare(&spec), write(&self.parts.store, entry, Some(by)));
+        let (found, started) = match written {
             Ok((found, started)) => (Ok(found), started),
             Err(error) => (Err(error), None),
         };
@@ -60,7 +64,8 @@ impl Engine {
         let _left = tell.send(found);
         if let Some(live) = started {
             let claim = Claim { server_id: self.server_id, token: live.token };
-            self.run(Mine { live, claim, found: false, request }, Some(held), true).await;
+            let before = Some(Before { request, prepared });
+            self.run(Mine { live, claim, found: false }, Some(held), true, before).await;
         }
     }
 }

@@ -7,7 +7,7 @@ use sandkeep_core::enforcement::Enforcement;
 use sandkeep_core::execution::{EndFacts, ExecutionResult, ExecutionState, Work, conclude};
 use sandkeep_core::id::{ExecutionId, ServerId};
 use sandkeep_core::time::Timestamp;
-use sandkeep_runtime::outcome;
+use sandkeep_runtime::{Prepared, outcome};
 use sandkeep_store::executions::{self, Claim, Ending, Live};
 use sandkeep_store::output::{self, Chunk};
 use sandkeep_store::sandboxes::{self, Sandbox};
@@ -28,8 +28,15 @@ pub(super) struct Mine {
     pub(super) claim: Claim,
     /// It may have been told to start before, by another server or an earlier life of this one.
     pub(super) found: bool,
-    /// What is sealed in the row, where it was accepted a moment ago.
-    pub(super) request: Option<ExecutionRequest>,
+}
+
+/// What is there already of an execution that was accepted a moment ago.
+#[derive(Debug)]
+pub(super) struct Before {
+    /// What is sealed in the row.
+    pub(super) request: ExecutionRequest,
+    /// Or why it cannot be started.
+    pub(super) prepared: Result<Box<dyn Prepared>, Problem>,
 }
 
 /// In whose name executions are claimed, and when.
@@ -85,8 +92,8 @@ impl Engine {
         for Claimed { live, started } in claimed {
             let claim = Claim { server_id: self.server_id, token: live.token };
             let held = lock(&self.held).get(&live.sandbox_id).cloned();
-            let mine = Mine { live, claim, found: false, request: None };
-            self.tasks.spawn(self.clone().run(mine, held, started));
+            let mine = Mine { live, claim, found: false };
+            self.tasks.spawn(self.clone().run(mine, held, started, None));
         }
     }
 
@@ -129,7 +136,7 @@ impl Engine {
         self.ring(live.id);
     }
 
-    pub(super) async fn run(self, mine: Mine, held: Option<Held>, started: bool) {
+    pub(super) async fn run(self, mine: Mine, held: Option<Held>, started: bool, before: Option<Before>) {
         let (id, sandbox_id) = (mine.live.id, mine.live.sandbox_id);
         let _working = self.working.take(id);
         let held = match held {
@@ -138,7 +145,7 @@ impl Engine {
         };
         let ended = match &held {
             _ if !started => Ok(None),
-            Some(held) => match self.perform(&mine, held).await {
+            Some(held) => match self.perform(&mine, held, before).await {
                 Ok(Some(done)) => Ok(Some(done)),
                 Ok(None) => return,
                 // Whatever failed, failed in a server that goes; how it ends is for the next to see.
@@ -165,17 +172,21 @@ impl Engine {
     }
 
     /// Runs it to its end; `None` where it is left to whoever comes next.
-    async fn perform(&self, mine: &Mine, held: &Held) -> Result<Option<Done>, Problem> {
+    async fn perform(
+        &self,
+        mine: &Mine,
+        held: &Held,
+        before: Option<Before>,
+    ) -> Result<Option<Done>, Problem> {
         let live = &mine.live;
-        let opened;
-        let request = match &mine.request {
-            Some(request) => request,
+        let (request, prepared) = match before {
+            Some(Before { request, prepared }) => (request, Some(prepared?)),
             None => {
-                opened = ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, &live.request)?;
-                &opened
+                let sealed = &live.request;
+                (ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, sealed)?, None)
             }
         };
-        let followed = self.start_and_follow(mine, held, request).await?;
+        let followed = self.start_and_follow(mine, held, &request, prepared).await?;
         Ok(followed.map(|followed| Done { work: request.work.work(), followed }))
     }
 

@@ -64,8 +64,8 @@ impl Engine {
         self.tasks.spawn(self.clone().watch(id, held.clone()));
         for live in running {
             let claim = Claim { token: live.token, ..claim };
-            let mine = Mine { live, claim, found: true, request: None };
-            self.tasks.spawn(self.clone().run(mine, Some(held.clone()), true));
+            let mine = Mine { live, claim, found: true };
+            self.tasks.spawn(self.clone().run(mine, Some(held.clone()), true, None));
         }
         // Ended, and written down, by a server that did not live to say so.
         match held.sandbox.ended().await {

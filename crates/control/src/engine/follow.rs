@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sandkeep_core::code::{ErrorCode, Problem, chain};
 use sandkeep_core::output::{Stream, head_of};
 use sandkeep_core::size::ByteSize;
-use sandkeep_runtime::Running;
 use sandkeep_runtime::driver::{Cancel, Ended, Event};
+use sandkeep_runtime::{Prepared, Running};
 use sandkeep_store::output::Chunk;
 use tokio::sync::Notify;
 
@@ -35,7 +35,7 @@ pub(super) struct Followed {
 const GATHER_MOST: usize = 256 * 1024;
 
 impl Engine {
-    /// Starts it, unless it was started, and follows it to its end; `None` where it is left to whoever comes next.
+    /// Starts it, unless it was started, or releases what is `prepared`, and follows it to its end; `None` where it is left to whoever comes next.
     ///
     /// # Errors
     /// The driver's: it could not be started, or its sandbox is gone.
@@ -44,6 +44,7 @@ impl Engine {
         mine: &Mine,
         held: &Held,
         request: &ExecutionRequest,
+        prepared: Option<Box<dyn Prepared>>,
     ) -> Result<Option<Followed>, Problem> {
         let id = mine.live.id;
         let Some(position) = self.position(mine).await else { return Ok(None) };
@@ -54,10 +55,11 @@ impl Engine {
         if mine.live.cancel_requested_us.is_some() {
             lever.cancel();
         }
-        // The sandbox's token: a supervisor keeps one for all that it is told.
-        let spec = request.spec(id, held.token, &held.env);
         let followed = async {
-            let running = held.sandbox.resume(&spec, position).await?;
+            let running = match prepared {
+                Some(prepared) => prepared.release().await?,
+                None => held.sandbox.resume(&held.spec(id, request), position).await?,
+            };
             self.follow(mine, running, &lever, request.limits.output).await
         };
         let ended = followed.await;

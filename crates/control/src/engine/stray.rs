@@ -42,8 +42,8 @@ impl Engine {
             if let Some(live) = taken {
                 tracing::warn!(execution.id = %live.id, "an execution that nobody ran is taken up");
                 let claim = Claim { server_id: self.server_id, token: live.token };
-                let mine = Mine { live, claim, found: true, request: None };
-                self.tasks.spawn(self.clone().run(mine, Some(held), true));
+                let mine = Mine { live, claim, found: true };
+                self.tasks.spawn(self.clone().run(mine, Some(held), true, None));
             }
         }
     }

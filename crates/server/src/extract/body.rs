@@ -88,24 +88,15 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let place = format!("line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&format!(" at {place}")).unwrap_or(&text);
-    let problem = Problem::of_text(text).or_else(|| unknown(text)).unwrap_or_else(|| {
-        let message = if error.is_data() { text.to_owned() } else { format!("is not JSON: {text}, {place}") };
-        Problem::new(ErrorCode::InvalidBody, message)
-    });
+    let problem = Problem::of_text(text)
+        .or_else(|| super::unknown(ErrorCode::InvalidBody, text))
+        .unwrap_or_else(|| {
+            let message =
+                if error.is_data() { text.to_owned() } else { format!("is not JSON: {text}, {place}") };
+            Problem::new(ErrorCode::InvalidBody, message)
+        });
     let is_place = error.is_data() && !matches!(path, "" | ".");
     if is_place { problem.within(path) } else { problem.within("body") }
-}
-
-/// ``unknown field `nam`, expected one of `a`, `b` `` and ``unknown variant …``, taken apart.
-fn unknown(text: &str) -> Option<Problem> {
-    let (what, rest) = text.split_once(" `")?;
-    let (value, expected) = rest.split_once("`, expected ")?;
-    let why = match what {
-        "unknown field" => "is not a field of this",
-        "unknown variant" => "is not a word that stands here",
-        _ => return None,
-    };
-    Some(Problem::refused(ErrorCode::InvalidBody, value, why, expected))
 }
 
 #[cfg(test)]
@@ -130,7 +121,7 @@ mod tests {
         check("{} {}", InvalidBody, "body: is not JSON: trailing characters");
         check("[]", InvalidBody, "body: invalid type: sequence, expected an object");
         check("null", InvalidBody, "expected an object");
-        let problem = check("{\"nam\": 1}", InvalidBody, "nam: `nam` is not a field of this");
+        let problem = check("{\"nam\": 1}", InvalidBody, "nam: `nam` is not known here");
         assert!(problem.expected.unwrap().starts_with("one of `project`, `template`"));
         check("{\"lifetime\": \"x\"}", InvalidBody, "lifetime: `x` is not a word that stands here");
         check("{\"name\": 1}", InvalidBody, "name: invalid type: integer `1`, expected a string");

@@ -36,7 +36,7 @@ async fn a_good_body_is_read_and_a_bad_one_is_told_where() {
     let document = post("{\"name\": \"a\",}").await.problem(400, "invalid_body");
     assert!(document["detail"].as_str().unwrap().contains("line 1 column 14"), "{document}");
     let document = post("{\"nam\": \"a\"}").await.problem(400, "invalid_body");
-    assert!(document["detail"].as_str().unwrap().contains("`nam` is not a field"), "{document}");
+    assert!(document["detail"].as_str().unwrap().contains("`nam` is not known here"), "{document}");
     assert_eq!(document["value"], "nam");
     let document = post("{\"limits\": {\"memory_bytes\": \"12q\"}}").await.problem(400, "invalid_size");
     assert_eq!((&document["value"], document["expected"].is_string()), (&"12q".into(), true), "{document}");

@@ -24,7 +24,7 @@ async fn what_cannot_be_is_refused_with_its_value() {
         ("/sandboxes", json!({"profile": "lax"}), "invalid_value", Some("lax")),
         ("/sandboxes", json!({"sise": 1}), "invalid_body", Some("sise")),
         ("/sandboxes", json!({"project": "nowhere"}), "not_found", None),
-        ("/sandboxes?wait=stopped", json!({}), "invalid_query", None),
+        ("/sandboxes?wait=stopped", json!({}), "invalid_query", Some("stopped")),
         ("/sandboxes?wait=running&timeout_ms=300001", json!({}), "invalid_query", Some("300001")),
         (&run, json!({}), "invalid_value", None),
         (&run, json!({"command": []}), "invalid_value", None),

@@ -133,6 +133,8 @@ impl Supervisor {
                 execution.end.return_value_too_large = value.too_large;
                 execution.end.return_value = (!value.too_large).then_some(value.data);
             }
+            // Where we have ended it before it began, that is why.
+            spawn_event::Event::NotRunnable(_) if execution.killed.is_some() => {}
             spawn_event::Event::NotRunnable(why) => {
                 let not_runnable = proto::NotRunnable { errno: why.errno, stage: why.stage };
                 execution.end.not_runnable = buffa::MessageField::some(not_runnable);

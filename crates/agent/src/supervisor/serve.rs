@@ -317,7 +317,12 @@ impl Supervisor {
 
     pub(super) fn known(&mut self, execution_id: &str) -> Answer<&mut Execution> {
         let unknown = || ConnectError::new(Code::NotFound, format!("not_found: no execution {execution_id}"));
-        self.executions.get_mut(execution_id).ok_or_else(unknown)
+        let found = self.executions.get_mut(execution_id).ok_or_else(unknown)?;
+        if found.is_withheld() {
+            let text = format!("not_found: execution {execution_id} was not released, and is going");
+            return Err(ConnectError::new(Code::Unavailable, text));
+        }
+        Ok(found)
     }
 
     fn cancel(&mut self, request: &proto::CancelRequest) -> Answer<proto::CancelResponse> {

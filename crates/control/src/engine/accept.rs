@@ -64,7 +64,7 @@ impl Engine {
         let _left = tell.send(found);
         if let Some(live) = started {
             let claim = Claim { server_id: self.server_id, token: live.token };
-            let before = Some(Before { request, prepared });
+            let before = Some(Before { request, prepared: prepared.ok() });
             self.run(Mine { live, claim, found: false }, Some(held), true, before).await;
         }
     }

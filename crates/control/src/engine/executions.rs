@@ -35,8 +35,8 @@ pub(super) struct Mine {
 pub(super) struct Before {
     /// What is sealed in the row.
     pub(super) request: ExecutionRequest,
-    /// Or why it cannot be started.
-    pub(super) prepared: Result<Box<dyn Prepared>, Problem>,
+    /// Not where that was refused: it may have been for want of room then, and is said again where it lasts.
+    pub(super) prepared: Option<Box<dyn Prepared>>,
 }
 
 /// In whose name executions are claimed, and when.
@@ -180,7 +180,7 @@ impl Engine {
     ) -> Result<Option<Done>, Problem> {
         let live = &mine.live;
         let (request, prepared) = match before {
-            Some(Before { request, prepared }) => (request, Some(prepared?)),
+            Some(Before { request, prepared }) => (request, prepared),
             None => {
                 let sealed = &live.request;
                 (ExecutionRequest::open(&self.parts.sealer, live.project_id, live.id, sealed)?, None)

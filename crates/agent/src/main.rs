@@ -9,6 +9,7 @@
 mod agent;
 mod calls;
 mod clock;
+mod gate;
 mod init;
 mod link;
 mod sudo;

@@ -14,7 +14,7 @@ mod domain;
 mod door;
 mod execution;
 mod hear;
-pub(crate) mod held;
+mod held;
 mod keep;
 mod layer;
 mod proxy;

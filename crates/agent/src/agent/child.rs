@@ -14,8 +14,7 @@ use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::{caps, cgroup, seccomp};
 
 use super::birth::RESULT;
-use crate::clock;
-use crate::supervisor::held::GO;
+use crate::{clock, gate};
 
 /// Who the code is.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +44,7 @@ pub(crate) struct Start {
     pub(crate) rlimits: Rlimits,
     /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
     pub(crate) userns: Option<OwnedFd>,
-    /// Do not begin before [`GO`] comes out of this pipe, and not at all when anything else does.
+    /// Do not begin before this lets it [pass](gate::pass).
     pub(crate) gate: Option<OwnedFd>,
     /// Do not begin before the file systems' clock shows a time later than this, in nanoseconds since 1970.
     pub(crate) not_before_unix_ns: u64,
@@ -136,7 +135,7 @@ pub(crate) fn become_code(
     filter: &seccomp::Program,
     report: BorrowedFd<'_>,
 ) -> Failure {
-    let ready = prepare(&start, fence, filter, report).and_then(|()| pass(start.gate.as_ref()));
+    let ready = prepare(&start, fence, filter, report).and_then(|()| wait(start.gate.as_ref()));
     let failure = match ready {
         Err(failure) => failure,
         Ok(()) => {
@@ -205,16 +204,8 @@ fn wall_in(fence: Option<&Fence>, filter: &seccomp::Program) -> Result<(), Failu
 }
 
 /// Waits until the code may begin.
-fn pass(gate: Option<&OwnedFd>) -> Result<(), Failure> {
-    let Some(gate) = gate else { return Ok(()) };
-    let mut word = [0];
-    let read = rustix::io::retry_on_intr(|| rustix::io::read(gate, &mut word));
-    let errno = match read {
-        Ok(1) if word == [GO] => return Ok(()),
-        Ok(_) => Errno::CANCELED,
-        Err(errno) => errno,
-    };
-    Err(Failure { step: Step::Gate, errno })
+fn wait(gate: Option<&OwnedFd>) -> Result<(), Failure> {
+    gate.map_or(Ok(()), gate::pass).map_err(|errno| Failure { step: Step::Gate, errno })
 }
 
 /// Does everything that stands before foreign code but its start: for a child of ours that does something to files on

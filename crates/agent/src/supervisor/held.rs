@@ -1,52 +1,16 @@
 //! Executions that are held: all that stands before code is done, and the code waits for its server to say that it is written
 //! down.
 //!
-//! What keeps it back is a pipe that its process reads a byte from right before it becomes the code: whether it may. The pipe's
-//! end, which comes when we die, is a no as well. So whatever happens to a server between asking and saying, code of which
-//! nobody knows does not run.
+//! Its process waits at a [`Gate`]. Whatever happens to a server between asking and saying, code of which nobody knows does not
+//! run.
 
-use std::os::fd::OwnedFd;
-
-use rustix::pipe::{PipeFlags, pipe_with};
 use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::mux::StreamId;
 
 use super::Supervisor;
 use super::execution::{Execution, Killed, Phase};
 use crate::calls::Incoming;
-
-/// The byte that lets code begin. Any other does not.
-pub(crate) const GO: u8 = b'1';
-
-/// Our end of the pipe.
-#[derive(Debug)]
-pub(crate) struct Gate(OwnedFd);
-
-impl Gate {
-    /// A gate, and the end that goes to the agent.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(crate) fn new() -> rustix::io::Result<(Self, OwnedFd)> {
-        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        Ok((Self(ours), theirs))
-    }
-
-    /// Lets the code begin.
-    fn open(self) {
-        self.say(GO);
-    }
-
-    /// Ends what waits for it. Said, since the pipe's end may be long in coming: a child of ours may have a copy of it.
-    fn shut(self) {
-        self.say(b'0');
-    }
-
-    fn say(self, word: u8) {
-        // Nobody is there to read it where the process died of something else; then that is told.
-        let _gone = rustix::io::write(&self.0, &[word]);
-    }
-}
+use crate::gate::Gate;
 
 /// Whether the code of an execution may begin.
 #[derive(Debug)]

@@ -15,10 +15,10 @@ use super::boot::{self, agent_host_id};
 use super::disk::DiskWatch;
 use super::domain::{Domain, Namespace};
 use super::execution::{Execution, Killed, Phase, Tail};
-use super::held::Gate;
 use super::{Supervisor, layer, watch};
 use crate::calls::{self, Incoming};
 use crate::clock;
+use crate::gate::Gate;
 
 /// The versions of this protocol that we speak.
 const VERSIONS: (u32, u32) = (1, 2);
@@ -159,10 +159,7 @@ impl Supervisor {
             // The same id again is the same execution: whoever asks listens, nothing runs twice.
             match self.executions.get_mut(&execution_id) {
                 Some(execution) => execution.release(),
-                None => {
-                    let execution = self.begin(request, None)?;
-                    self.executions.insert(execution_id.clone(), execution);
-                }
+                None => self.begin(request, None)?,
             }
             Ok((execution_id, told_to))
         });
@@ -184,8 +181,7 @@ impl Supervisor {
                 let text = format!("already_started: execution {execution_id} is known");
                 return Err(ConnectError::new(Code::AlreadyExists, text));
             }
-            let execution = self.begin(request, Some(id))?;
-            self.executions.insert(execution_id.clone(), execution);
+            self.begin(request, Some(id))?;
             Ok((execution_id, told_to))
         });
         match begun {
@@ -194,7 +190,7 @@ impl Supervisor {
         }
     }
 
-    fn begin(&mut self, request: proto::StartExecution, held_by: Option<StreamId>) -> Answer<Execution> {
+    fn begin(&mut self, request: proto::StartExecution, held_by: Option<StreamId>) -> Answer<()> {
         self.make_room()?;
         let limits = request.limits.as_option().cloned().unwrap_or_default();
         let (number, domain) = self.take_domain(&limits)?;
@@ -205,7 +201,8 @@ impl Supervisor {
             return Err(error);
         }
         execution.forget_request();
-        Ok(execution)
+        self.executions.insert(execution.request.execution_id.clone(), execution);
+        Ok(())
     }
 
     fn ask_to_spawn(&mut self, execution: &mut Execution, held_by: Option<StreamId>) -> Answer<()> {

@@ -18,10 +18,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration::of_both("begin", include_str!("../migrations/0001_begin.sql")),
     Migration::of_both("identity", include_str!("../migrations/0002_identity.sql")),
     Migration::of_both("ends", include_str!("../migrations/0003_ends.sql")),
+    Migration::of_both("waiting", include_str!("../migrations/0004_waiting.sql")),
     Migration {
-        name: "fewer trees",
-        sqlite: include_str!("../migrations/0004_fewer_trees.sqlite.sql"),
-        postgres: include_str!("../migrations/0004_fewer_trees.postgres.sql"),
+        name: "by order",
+        sqlite: include_str!("../migrations/0005_by_order.sqlite.sql"),
+        postgres: include_str!("../migrations/0005_by_order.postgres.sql"),
     },
 ];
 

@@ -3,7 +3,3 @@
 -- By age is asked for what waits. What starts in the moment in which it is accepted is not in this index at all.
 DROP INDEX executions_oldest;
 CREATE INDEX executions_waiting ON executions (created_us, id) WHERE state IN ('queued', 'starting');
-
--- The audit is read and deleted from in the order of time, and by nothing else. In place: another server may be writing.
-ALTER TABLE audit DROP CONSTRAINT audit_pkey, ADD PRIMARY KEY (at_us, id);
-DROP INDEX audit_newest;

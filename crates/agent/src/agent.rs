@@ -6,7 +6,6 @@
 
 pub(crate) mod birth;
 pub(crate) mod changed;
-pub(crate) mod child;
 pub(crate) mod envd;
 pub(crate) mod files;
 pub(crate) mod fs;
@@ -28,6 +27,7 @@ use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::mux::{Event, Side, StreamId};
 use sandkeep_protocol::routes::{agent as routes, process as envd_routes};
 use sandkeep_sandbox::fence::Fence;
+use sandkeep_sandbox::start::Walls;
 use sandkeep_sandbox::{process, seccomp};
 
 use crate::calls::{self, Incoming};
@@ -99,6 +99,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// What all code stands behind.
+    pub(crate) fn walls(&self) -> Walls<'_> {
+        Walls { fence: self.fence.as_ref(), filter: seccomp::program(self.memory) }
+    }
+
     /// Whether there is a root inside.
     pub(crate) fn is_dev(&self) -> bool {
         self.userns.is_some()

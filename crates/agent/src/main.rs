@@ -1,7 +1,7 @@
 //! `sandkeep-agent`: the small static program that holds sandboxes.
 //!
 //! One file, a few faces. `supervisor` holds a sandbox from outside and is what gets executed; `agent` is process 1
-//! inside, forked from it; `init` is process 1 of one execution where there are no control groups, forked from that.
+//! inside, forked from it; `init` is process 1 of one execution where there are no control groups, forked from that (`sandkeep_sandbox::start::init`).
 //! Under the name `sudo` it is what code of profile `dev` calls to become root inside.
 //! None of them is for people: `sandkeep` starts it with its socket as descriptor 0. A supervisor that outlives its server is
 //! told so by a second argument, `detached`.
@@ -9,8 +9,6 @@
 mod agent;
 mod calls;
 mod clock;
-mod gate;
-mod init;
 mod link;
 mod sudo;
 mod supervisor;

@@ -18,7 +18,7 @@ use sandkeep_protocol::agent::SpawnRequest;
 use sandkeep_sandbox::process::Status;
 
 use crate::agent::sudo::SOCKET;
-use crate::init;
+use sandkeep_sandbox::start::init;
 
 /// What `sudo` itself exits with when it cannot do what it was asked.
 const REFUSED: i32 = 1;

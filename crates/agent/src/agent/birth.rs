@@ -21,6 +21,7 @@ use sandkeep_sandbox::fence::{self, Fence, Openings, Scope};
 use sandkeep_sandbox::idmap::IdMap;
 use sandkeep_sandbox::mount::Access;
 use sandkeep_sandbox::root::{self, Kept, Plan, Source};
+use sandkeep_sandbox::start::RESULT;
 use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 
 use super::Prepared;
@@ -99,9 +100,6 @@ pub(crate) fn shed_descriptors(kept: &[&OwnedFd]) -> rustix::io::Result<()> {
     }
     Ok(())
 }
-
-/// The descriptor over which a handler hands back its result.
-pub(crate) const RESULT: u32 = 3;
 
 /// Waits for the supervisor's word and what comes with it, grows up, and answers `ready`.
 ///

@@ -1,7 +1,7 @@
 //! Files as the code's user sees them: what `filesystem.Filesystem` does.
 //!
 //! The agent may do more than the code, so it does none of this itself. A child of ours becomes the user who calls, with
-//! every wall that stands around their code (`child::become_worker`), and does one thing: a path that leads to places of
+//! every wall that stands around their code (`start::walls::become_worker`), and does one thing: a path that leads to places of
 //! the agent's, a link that is swapped in time, a tree without end lead it no further than they would lead the code, and
 //! it can be killed. It says what came of it over a pipe, its only descriptor.
 //!
@@ -26,9 +26,9 @@ use sandkeep_protocol::filesystem as envd;
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
 use sandkeep_sandbox::rlimit::Rlimits;
 
-use super::child::{self, Identity};
 use super::envd::codec::Codec;
 use super::{Prepared, pipes};
+use sandkeep_sandbox::start::{Identity, walls};
 
 /// What is to be done, with clean absolute paths.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) fn start(
             let _named = rustix::thread::set_name(c"sandkeep-files");
             let rlimits =
                 Rlimits { nofile: WORKER_DESCRIPTORS, data: Some(WORKER_BYTES), ..Rlimits::default() };
-            let became = child::become_worker(who, prepared, &rlimits);
+            let became = walls::become_worker(who, prepared.userns.as_ref(), prepared.walls(), &rlimits);
             // Others wait for the end of pipes that we hold copies of.
             process::close_all_but(0, &[theirs.as_fd()]);
             match became {

@@ -7,12 +7,11 @@ use rustix::process::{Pid, Signal};
 use sandkeep_protocol::agent::Rlimits;
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_sandbox::process::{self, Ended, Status};
+use sandkeep_sandbox::start::{Failure, init};
 
-use super::child::Failure;
 use super::envd::clients::Clients;
 use super::pipes::{self, Input, READ_BYTES, Read};
 use super::voice::{self, Pipe};
-use crate::init;
 use crate::link::Link;
 
 /// Which descriptor of an execution.

@@ -9,14 +9,14 @@ use sandkeep_protocol::agent as proto;
 use sandkeep_sandbox::process::{self, Fork, Namespaces, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::root::AGENT_FILES;
-use sandkeep_sandbox::seccomp;
+use sandkeep_sandbox::start::walls::become_code;
+use sandkeep_sandbox::start::{Failure, Identity, Start, Step, init, stamp};
 
 use super::Prepared;
-use super::child::{Failure, Identity, Start, Step, become_code};
 use super::pipes::{self, Input};
 use super::running::{ReturnChannel, Running, WaysIn};
 use super::{files, terminal};
-use crate::{clock, init};
+use crate::clock;
 
 /// The ends of the pipes that stay with us.
 struct Ours {
@@ -66,7 +66,7 @@ pub(crate) fn spawn(
     // What is stamped from now on must be told from what earlier executions did, and from what we have just put there.
     let given = request.files.iter().any(|file| !file.path.starts_with(AGENT_FILES));
     let done_ns = if given { clock::unix_ns() } else { last_end_ns };
-    let next_stamp_ns = clock::file_time_ns();
+    let next_stamp_ns = stamp::next_ns();
     let (not_before_unix_ns, changes_after_unix_ns) = if request.watch_changes && next_stamp_ns <= done_ns {
         (done_ns, done_ns)
     } else {
@@ -112,7 +112,6 @@ fn start(
     let start = Start {
         not_before_unix_ns,
         gate,
-        program,
         cwd: request.cwd.clone(),
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
         stdio: theirs.stdio,
@@ -127,7 +126,6 @@ fn start(
         },
     };
     let (report, report_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
-    let filter = seccomp::program(prepared.memory);
     let group = group.as_ref().map(AsFd::as_fd);
     let mut end_report = None;
     let forked = if request.own_pid_namespace {
@@ -135,17 +133,17 @@ fn start(
         end_report = Some(end);
         match process::fork(Namespaces::EXECUTION, group) {
             Ok(Fork::Child) => {
-                let reports = init::Reports { start: report_theirs, end: end_theirs };
-                init::run(start, prepared.fence.as_ref(), filter, reports)
+                let report = init::stand_before(init::Reports { start: report_theirs, end: end_theirs });
+                let failure = become_code(start, &program, prepared.walls(), report.as_fd());
+                init::fail(&report, failure)
             }
             other => other,
         }
     } else {
         match process::fork(Namespaces::NONE, group) {
             Ok(Fork::Child) => {
-                let failure = become_code(start, prepared.fence.as_ref(), filter, report_theirs.as_fd());
-                let _told = rustix::io::write(&report_theirs, &failure.encode());
-                process::exit_now(125)
+                let failure = become_code(start, &program, prepared.walls(), report_theirs.as_fd());
+                init::fail(&report_theirs, failure)
             }
             other => other,
         }

@@ -20,7 +20,7 @@ use super::pipes::{self, Read};
 use super::running::Running;
 use super::spawn;
 use super::{Prepared, hear};
-use crate::init;
+use sandkeep_sandbox::start::init;
 
 /// Where the shim finds us.
 pub(crate) const SOCKET: &str = "/run/sudo.sock";

@@ -5,10 +5,10 @@ use sandkeep_protocol::agent::__buffa::oneof::{exited::How, spawn_event};
 use sandkeep_protocol::mux::StreamId;
 use sandkeep_sandbox::process::{Ended, Status};
 
-use super::child::Failure;
 use crate::calls;
 use crate::clock;
 use crate::link::Link;
+use sandkeep_sandbox::start::Failure;
 
 /// Which pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use sandkeep_protocol::mux::StreamId;
 use super::Supervisor;
 use super::execution::{Execution, Killed, Phase};
 use crate::calls::Incoming;
-use crate::gate::Gate;
+use sandkeep_sandbox::gate::Gate;
 
 /// Whether the code of an execution may begin.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::execution::{Execution, Killed, Phase, Tail};
 use super::{Supervisor, layer, watch};
 use crate::calls::{self, Incoming};
 use crate::clock;
-use crate::gate::Gate;
+use sandkeep_sandbox::gate::Gate;
 
 /// The versions of this protocol that we speak.
 const VERSIONS: (u32, u32) = (1, 2);

@@ -5,8 +5,8 @@ use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_sandbox::idmap::USER_ID;
 
 use crate::agent::Prepared;
-use crate::agent::child::Identity;
 use crate::calls::Incoming;
+use sandkeep_sandbox::start::Identity;
 
 /// A user of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

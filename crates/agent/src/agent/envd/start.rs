@@ -8,8 +8,8 @@ use sandkeep_protocol::envelope::{Code, ConnectError};
 use sandkeep_protocol::process as envd;
 
 use super::caller::Caller;
-use crate::agent::child::{Failure, Step};
 use crate::agent::{fs, terminal};
+use sandkeep_sandbox::start::{Failure, Step};
 
 /// A tag is a name, not a place to keep things: each is held as long as its process is remembered.
 const MOST_TAG_BYTES: usize = 256;

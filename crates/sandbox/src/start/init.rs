@@ -8,50 +8,53 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
-use sandkeep_sandbox::fence::Fence;
-use sandkeep_sandbox::process::{self, Fork, Namespaces, Status};
-use sandkeep_sandbox::{mount, root, seccomp};
 
-use crate::agent::child::{Failure, Start, Step, become_code};
+use super::{Failure, Step};
+use crate::process::{self, Fork, Namespaces, Status};
+use crate::{mount, root};
 
 /// Where this face tells what happened: two pipes to the agent.
 #[derive(Debug)]
-pub(crate) struct Reports {
+pub struct Reports {
     /// A [`Failure`], or nothing but its end once the code runs.
-    pub(crate) start: OwnedFd,
+    pub start: OwnedFd,
     /// How the code ended, see [`encode`].
-    pub(crate) end: OwnedFd,
+    pub end: OwnedFd,
 }
 
-/// Runs the code in this fresh namespace and ends with it.
-pub(crate) fn run(start: Start, fence: Option<&Fence>, filter: &seccomp::Program, reports: Reports) -> ! {
-    let fail = |failure: Failure| -> ! {
-        let _told = rustix::io::write(&reports.start, &failure.encode());
-        process::exit_now(FAILED)
-    };
+/// Stands before the code in this fresh namespace: comes back only in the child that is to become it, with the pipe for
+/// what fails there. The process that called ends with that child, and everything in the namespace with it.
+#[must_use]
+pub fn stand_before(reports: Reports) -> OwnedFd {
     if let Err(errno) = own_proc() {
-        fail(Failure { step: Step::Namespace, errno });
+        fail(&reports.start, Failure { step: Step::Namespace, errno });
     }
     let _named = rustix::thread::set_name(c"sandkeep-init");
     match process::fork(Namespaces::NONE, None) {
-        Ok(Fork::Child) => fail(become_code(start, fence, filter, reports.start.as_fd())),
-        Err(errno) => fail(Failure { step: Step::Exec, errno }),
+        Ok(Fork::Child) => reports.start,
+        Err(errno) => fail(&reports.start, Failure { step: Step::Exec, errno }),
         Ok(Fork::Parent(code)) => {
             // The pipes must be the code's alone: their end is how the agent knows that all writers are gone.
             process::close_all_but(0, &[reports.end.as_fd()]);
             // Closed with the rest, so not to be closed again.
-            std::mem::forget((start, reports.start));
+            std::mem::forget(reports.start);
             let _told = rustix::io::write(&reports.end, &encode(reap_until(code.pid)));
             process::exit_now(0)
         }
     }
 }
 
-/// Exit code of an `init` that could not start its code; the pipe has the reason.
+/// Tells what kept the code from starting, and ends.
+pub fn fail(report: &OwnedFd, failure: Failure) -> ! {
+    let _told = rustix::io::write(report, &failure.encode());
+    process::exit_now(FAILED)
+}
+
+/// Exit code of a process that could not become the code; the pipe has the reason.
 const FAILED: i32 = 125;
 
 /// Five bytes: 0 for an exit or 1 for a signal, then the number.
-pub(crate) fn encode(status: Status) -> [u8; 5] {
+pub fn encode(status: Status) -> [u8; 5] {
     let (kind, number) = match status {
         Status::Exited(code) => (0, code),
         Status::Signalled(signal) => (1, signal),
@@ -62,7 +65,7 @@ pub(crate) fn encode(status: Status) -> [u8; 5] {
 }
 
 /// The reverse of [`encode`]; `None` when the face was killed before it could say.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Status> {
+pub fn decode(bytes: &[u8]) -> Option<Status> {
     let (kind, number) = bytes.split_first()?;
     let number = i32::from_le_bytes(number.try_into().ok()?);
     Some(if *kind == 0 { Status::Exited(number) } else { Status::Signalled(number) })

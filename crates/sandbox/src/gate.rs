@@ -11,25 +11,25 @@ const GO: u8 = b'1';
 
 /// The supervisor's end.
 #[derive(Debug)]
-pub(crate) struct Gate(OwnedFd);
+pub struct Gate(OwnedFd);
 
 impl Gate {
     /// A gate, and the end that goes to the agent.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn new() -> rustix::io::Result<(Self, OwnedFd)> {
+    pub fn new() -> rustix::io::Result<(Self, OwnedFd)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok((Self(ours), theirs))
     }
 
     /// Lets the code begin.
-    pub(crate) fn open(self) {
+    pub fn open(self) {
         self.say(GO);
     }
 
     /// Ends what waits for it. Said, since the pipe's end may be long in coming: a child of ours may have a copy of it.
-    pub(crate) fn shut(self) {
+    pub fn shut(self) {
         self.say(b'0');
     }
 
@@ -43,7 +43,7 @@ impl Gate {
 ///
 /// # Errors
 /// `ECANCELED`: it may not. The kernel's refusal.
-pub(crate) fn pass(theirs: &OwnedFd) -> rustix::io::Result<()> {
+pub fn pass(theirs: &OwnedFd) -> rustix::io::Result<()> {
     let mut word = [0];
     match retry_on_intr(|| read(theirs, &mut word))? {
         1 if word == [GO] => Ok(()),

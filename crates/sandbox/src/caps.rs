@@ -10,7 +10,7 @@
 //! to the most that any execution gets, and a child has only the difference left to drop: each costs half a
 //! microsecond, even one that is gone already.
 //!
-//! The inheritable set is always emptied: uid 0 gets bounding ∩ permitted on exec without it, while a filled
+//! The inheritable set of code is always emptied: uid 0 gets bounding ∩ permitted on exec without it, while a filled
 //! one would hand capabilities to whoever runs a file with inheritable bits (CVE-2022-24769 in container engines).
 //! Securebits are left alone: with an empty bounding set there is nothing for them to hold back, and the dev root
 //! needs the ordinary meaning of uid 0, in particular that `setuid(1000)` loses everything.
@@ -85,9 +85,38 @@ pub fn bound(present: Caps, keep: Caps) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Ambient`], or [`Error::Hold`] when something in `keep` is not permitted to the caller now.
 pub fn hold(keep: Caps) -> Result<(), Error> {
+    hold_inheritable(keep, NONE)
+}
+
+/// As [`hold`], and leaves what is in `keep` and `inheritable` to be [handed on](hand_on) by a child, which an empty bounding
+/// set would forbid to any that was not inheritable before.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_inheritable(keep: Caps, inheritable: Caps) -> Result<(), Error> {
     rustix::thread::clear_ambient_capability_set().map_err(Error::Ambient)?;
-    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: NONE };
+    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable };
     rustix::thread::set_capabilities(None, sets).map_err(Error::Hold)
+}
+
+/// What the thread is permitted now.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn permitted() -> Result<Caps, Error> {
+    rustix::thread::capabilities(None).map(|sets| sets.permitted).map_err(Error::Hold)
+}
+
+/// Makes `keep` all that the thread has, and what the program has that it becomes next.
+///
+/// # Errors
+/// As [`hold`]; `EPERM` too for what is not inheritable.
+pub fn hand_on(keep: Caps) -> Result<(), Error> {
+    hold_inheritable(keep, keep)?;
+    for one in keep.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true).map_err(Error::Ambient)?;
+    }
+    Ok(())
 }
 
 /// From now on exec gives nothing that the caller does not have: set-uid bits and file capabilities are void.

@@ -57,6 +57,13 @@ impl AsFd for Fence {
     }
 }
 
+/// As another process of ours had it.
+impl From<OwnedFd> for Fence {
+    fn from(ruleset: OwnedFd) -> Self {
+        Self { ruleset, abi: 0, scoped: false }
+    }
+}
+
 /// The outcome of [`Fence::prepare`].
 #[derive(Debug)]
 pub enum Prepared {

@@ -60,10 +60,26 @@ pub struct Child {
 /// at a process limit, `EACCES` where the group may not be entered. Where `clone3` itself is refused (container
 /// runtimes answer `ENOSYS`), `clone` is used, and a group is an error.
 pub fn fork(namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    copy(namespaces.0 | libc::CLONE_PIDFD, libc::SIGCHLD, group)
+}
+
+/// The same, but the copy is a child of our parent, which hears of its end as it would of ours. We get to know its number
+/// and handle all the same.
+///
+/// # Errors
+/// As [`fork`]; `EINVAL` for the first process of a namespace.
+pub fn fork_for_parent(namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    copy(namespaces.0 | libc::CLONE_PIDFD | libc::CLONE_PARENT, 0, group)
+}
+
+fn copy(flags: i32, exit_signal: i32, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     let mut pidfd: RawFd = -1;
-    let flags = u64::from((namespaces.0 | libc::CLONE_PIDFD).unsigned_abs());
-    let pid = match clone3(flags, &mut pidfd, group) {
-        Err(io::Errno::NOSYS) if group.is_none() => clone(flags, &mut pidfd)?,
+    let thread_id = thread_id_address();
+    let own_id = if thread_id == 0 { 0 } else { libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID };
+    let flags = u64::from((flags | own_id).unsigned_abs());
+    let exit_signal = u64::from(exit_signal.unsigned_abs());
+    let pid = match clone3(flags, exit_signal, &mut pidfd, thread_id, group) {
+        Err(io::Errno::NOSYS) if group.is_none() => clone(flags | exit_signal, &mut pidfd, thread_id)?,
         other => other?,
     };
     let Some(pid) = Pid::from_raw(pid) else { return Ok(Fork::Child) };
@@ -71,12 +87,32 @@ pub fn fork(namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result
     Ok(Fork::Parent(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
 }
 
-fn clone3(flags: u64, pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> io::Result<libc::pid_t> {
+/// Where glibc keeps this thread's number, which it asked the kernel to clear at the thread's end; there the copy's number
+/// has to be written, as glibc's own fork has it done, since a mutex that names its owner would name us. 0 where the
+/// kernel does not tell (it was built without `CONFIG_CHECKPOINT_RESTORE`) or another library has something else there.
+fn thread_id_address() -> u64 {
+    let mut address: u64 = 0;
+    // SAFETY: the kernel writes one pointer to where it is told; the number there is ours to read.
+    unsafe {
+        let told = libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut address) == 0 && address != 0;
+        let id = if told { *(address as *const libc::pid_t) } else { 0 };
+        if i64::from(id) == libc::syscall(libc::SYS_gettid) { address } else { 0 }
+    }
+}
+
+fn clone3(
+    flags: u64,
+    exit_signal: u64,
+    pidfd: &mut RawFd,
+    thread_id: u64,
+    group: Option<BorrowedFd<'_>>,
+) -> io::Result<libc::pid_t> {
     // SAFETY: clone_args is plain integers, for which zero bytes are a value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags;
     args.pidfd = std::ptr::from_mut(pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    args.child_tid = thread_id;
+    args.exit_signal = exit_signal;
     if let Some(group) = group {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
@@ -90,13 +126,16 @@ fn clone3(flags: u64, pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> io::R
 /// `CLONE_INTO_CGROUP` of linux/sched.h; libc types it as a 32-bit integer, in which it has no room.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-fn clone(flags: u64, pidfd: &mut RawFd) -> io::Result<libc::pid_t> {
-    let flags = flags | u64::from(libc::SIGCHLD.unsigned_abs());
+fn clone(flags: u64, pidfd: &mut RawFd, thread_id: u64) -> io::Result<libc::pid_t> {
     let no_stack = std::ptr::null_mut::<libc::c_void>();
+    // The last two stand the other way round elsewhere.
+    #[cfg(target_arch = "x86_64")]
+    let (fourth, fifth) = (thread_id, 0_u64);
+    #[cfg(not(target_arch = "x86_64"))]
+    let (fourth, fifth) = (0_u64, thread_id);
     // SAFETY: as for clone3; the pid descriptor is stored where the parent's thread id would be.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone, flags, no_stack, std::ptr::from_mut(pidfd), 0_usize, 0_usize)
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone, flags, no_stack, std::ptr::from_mut(pidfd), fourth, fifth) };
     pid_or_error(pid)
 }
 

@@ -5,6 +5,7 @@
 //! before; what fails all the same travels over a pipe, as a [`Failure`].
 
 pub mod init;
+pub mod order;
 pub mod stamp;
 pub mod walls;
 
@@ -29,7 +30,7 @@ pub struct Walls<'a> {
 }
 
 /// Who the code is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     pub uid: u32,
     pub gid: u32,
@@ -55,8 +56,8 @@ pub struct Start {
     pub rlimits: Rlimits,
     /// The user namespace of profile `dev`, in which root is only root of this sandbox's files.
     pub userns: Option<OwnedFd>,
-    /// Do not begin before this lets it [pass](crate::gate::pass).
-    pub gate: Option<OwnedFd>,
+    /// Do not begin before all of these let it [pass](crate::gate::pass).
+    pub gates: Vec<OwnedFd>,
     /// Do not begin before the file systems' clock shows a time later than this, in nanoseconds since 1970.
     pub not_before_unix_ns: u64,
 }

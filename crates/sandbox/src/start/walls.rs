@@ -17,28 +17,22 @@ use crate::{caps, cgroup, gate};
 /// Becomes the code. Only returns to report why it could not; the caller writes that to `report` and ends.
 #[must_use]
 pub fn become_code(start: Start, program: &Program, walls: Walls<'_>, report: BorrowedFd<'_>) -> Failure {
-    match get_ready(start, walls, report) {
+    let ready = stand_behind(&start, walls, report).and_then(|()| wait_for_word(&start));
+    let failure = match ready {
         Err(failure) => failure,
         Ok(()) => Failure { step: Step::Exec, errno: program.exec() },
-    }
+    };
+    // Most of its descriptors are closed, so not to be closed again.
+    std::mem::forget(start);
+    failure
 }
 
-/// Does everything that stands before foreign code: from here on this process may run it, and nothing else. Of its
-/// descriptors the standard ones, that of a result and `report` are open.
+/// Puts this process behind all walls. Of its descriptors the standard ones, that of a result, `report`, and those that it
+/// waits at are open; `start` must be forgotten, not dropped.
 ///
 /// # Errors
 /// The step that failed; then this process must end.
-pub fn get_ready(start: Start, walls: Walls<'_>, report: BorrowedFd<'_>) -> Result<(), Failure> {
-    let ready = prepare(&start, walls, report).and_then(|()| wait(start.gate.as_ref()));
-    if ready.is_ok() {
-        stamp::wait_past(start.not_before_unix_ns);
-    }
-    // Most of its descriptors are closed, so not to be closed again.
-    std::mem::forget(start);
-    ready
-}
-
-fn prepare(start: &Start, walls: Walls<'_>, report: BorrowedFd<'_>) -> Result<(), Failure> {
+pub fn stand_behind(start: &Start, walls: Walls<'_>, report: BorrowedFd<'_>) -> Result<(), Failure> {
     let at = |step| move |errno| Failure { step, errno };
     cgroup::enter::enter(&start.groups).map_err(|error| at(Step::Group)(as_errno(&error)))?;
     if start.grouped {
@@ -88,9 +82,14 @@ fn wall_in(walls: Walls<'_>) -> Result<(), Failure> {
     walls.filter.install().map_err(|_| Failure { step: Step::Seccomp, errno: Errno::PERM })
 }
 
-/// Waits until the code may begin.
-fn wait(gate: Option<&OwnedFd>) -> Result<(), Failure> {
-    gate.map_or(Ok(()), gate::pass).map_err(|errno| Failure { step: Step::Gate, errno })
+/// Waits until the code may begin: from here on this process may run it.
+///
+/// # Errors
+/// It may not; then this process must end.
+pub fn wait_for_word(start: &Start) -> Result<(), Failure> {
+    start.gates.iter().try_for_each(gate::pass).map_err(|errno| Failure { step: Step::Gate, errno })?;
+    stamp::wait_past(start.not_before_unix_ns);
+    Ok(())
 }
 
 /// Does everything that stands before foreign code but its start: for a child of ours that does something to files on
@@ -126,7 +125,7 @@ fn descriptors(start: &Start, walls: Walls<'_>, report: BorrowedFd<'_>) -> rusti
     process::cloexec_from(3);
     let mut kept = vec![report];
     kept.extend(walls.fence.map(AsFd::as_fd));
-    kept.extend(start.gate.as_ref().map(AsFd::as_fd));
+    kept.extend(start.gates.iter().map(AsFd::as_fd));
     let Some(result) = &start.result else {
         process::close_all_but(RESULT, &kept);
         return Ok(());

@@ -15,6 +15,7 @@ pub(crate) mod spawn;
 pub(crate) mod sudo;
 pub(crate) mod terminal;
 pub(crate) mod voice;
+pub(crate) mod warm;
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -128,6 +129,7 @@ pub(crate) struct Agent {
     /// Files being read, by their stream.
     readings: BTreeMap<StreamId, files::Reading>,
     envd: envd::Envd,
+    warm: warm::Warm,
     /// When an execution last ended, in nanoseconds since 1970.
     last_end_ns: u64,
 }
@@ -151,7 +153,7 @@ impl Agent {
             Ok(link) => link,
             Err(errno) => return Broken::Socket(errno),
         };
-        let (incoming, running, lookers, inputs, readings, envd) = Default::default();
+        let (incoming, running, lookers, inputs, readings, envd, warm) = Default::default();
         let mut agent = Self {
             link,
             prepared,
@@ -163,6 +165,7 @@ impl Agent {
             inputs,
             readings,
             envd,
+            warm,
             last_end_ns: 0,
         };
         loop {
@@ -353,7 +356,7 @@ impl Agent {
         };
         call.begin(&mut self.link, id);
         let spawned = spawn::complete(descriptors).and_then(|descriptors| {
-            spawn::spawn(request, descriptors, &self.prepared, self.last_end_ns, None)
+            spawn::spawn(request, descriptors, &self.prepared, &mut self.warm, self.last_end_ns, None)
         });
         match spawned {
             Ok(running) => {
@@ -446,6 +449,7 @@ impl Agent {
     fn reap(&mut self) {
         pipes::drain_signals(&self.children);
         while let Ok(Some(ended)) = process::reap(None) {
+            self.warm.ended(ended.pid);
             if self.sudo.as_mut().is_some_and(|sudo| sudo.ended(&ended)) {
                 continue;
             }
@@ -465,6 +469,7 @@ impl Agent {
                 self.last_end_ns = clock::unix_ns();
                 self.let_go(running);
                 calls::end(&mut self.link, id, Ok(()));
+                self.warm.advance();
             }
         }
     }

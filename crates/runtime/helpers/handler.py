@@ -3,7 +3,6 @@
 argv: this file, the module's file, the event's file, and a JSON object for the context.
 What is handed back is one JSON object: {"value": ...} or {"error": {"name", "message", "stack"}}.
 """
-import asyncio
 import importlib.util
 import inspect
 import json
@@ -107,6 +106,9 @@ def main():
             event = json.load(file)
         result = load(code)(event, Context(facts))
         if inspect.isawaitable(result):
+            # Here alone, since it takes longer to import than most handlers to run.
+            import asyncio
+
             result = asyncio.run(wait_for(result))
         outcome = {"value": result}
     except Exception as error:  # what the handler raises is its result

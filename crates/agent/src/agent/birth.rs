@@ -26,7 +26,7 @@ use sandkeep_sandbox::{caps, keyring, net, pids, process, seccomp, userns};
 
 use super::Prepared;
 use super::sudo::Sudo;
-use super::terminal;
+use super::{terminal, warm};
 
 /// What process 1 needs to know.
 #[derive(Debug)]
@@ -217,12 +217,15 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
     // is here yet, so that may wait until the inner namespace has its mapping.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(step("allow own /proc files"))?;
     let userns = if birth.dev { Some(inner_userns(birth)?) } else { None };
+    // Nothing that is not inheritable by then can be handed on once the bounding set is empty.
+    let warm = if birth.dev { caps::NONE } else { warm::CAPS };
+    caps::hold_inheritable(caps::permitted()?, warm)?;
     caps::bound(caps::ALL, caps::NONE)?;
     if birth.ids.separates_agent() {
         rustix::thread::set_keep_capabilities(true).map_err(step("keep capabilities"))?;
         become_id(birth.ids.agent_id()).map_err(step("become the agent"))?;
     }
-    caps::hold(agent_caps())?;
+    caps::hold_inheritable(agent_caps(), warm)?;
     caps::set_no_new_privs()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("forbid tracing"))?;
     Ok((userns, temporary))

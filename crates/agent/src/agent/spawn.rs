@@ -1,12 +1,12 @@
 //! From a request to a running process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, fchown, fstat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use sandkeep_protocol::agent as proto;
-use sandkeep_sandbox::process::{self, Fork, Namespaces, Program};
+use sandkeep_sandbox::process::{self, Child, Fork, Namespaces, Program};
 use sandkeep_sandbox::rlimit::Rlimits;
 use sandkeep_sandbox::root::AGENT_FILES;
 use sandkeep_sandbox::start::walls::become_code;
@@ -15,6 +15,7 @@ use sandkeep_sandbox::start::{Failure, Identity, Start, Step, init, stamp};
 use super::Prepared;
 use super::pipes::{self, Input};
 use super::running::{ReturnChannel, Running, WaysIn};
+use super::warm::{self, Warm};
 use super::{files, terminal};
 use crate::clock;
 
@@ -52,6 +53,7 @@ pub(crate) fn spawn(
     request: proto::SpawnRequest,
     descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
+    warm: &mut Warm,
     last_end_ns: u64,
     terminal: Option<terminal::Size>,
 ) -> Result<Running, Failure> {
@@ -72,7 +74,7 @@ pub(crate) fn spawn(
     } else {
         (0, next_stamp_ns.saturating_sub(1))
     };
-    let mut running = start(request, descriptors, prepared, theirs, not_before_unix_ns)?;
+    let mut running = start(request, descriptors, prepared, theirs, Some(warm), not_before_unix_ns)?;
     running.directory = directory;
     running.on_terminal = on_terminal;
     running.changes_after_unix_ns = changes_after_unix_ns;
@@ -91,7 +93,7 @@ pub(crate) fn spawn_on(
     prepared: &Prepared,
     streams: [OwnedFd; 3],
 ) -> Result<Running, Failure> {
-    start(request, descriptors, prepared, Theirs { stdio: streams, result: None, terminal: false }, 0)
+    start(request, descriptors, prepared, Theirs { stdio: streams, result: None, terminal: false }, None, 0)
 }
 
 fn start(
@@ -99,19 +101,20 @@ fn start(
     mut descriptors: Vec<OwnedFd>,
     prepared: &Prepared,
     theirs: Theirs,
+    warm: Option<&mut Warm>,
     not_before_unix_ns: u64,
 ) -> Result<Running, Failure> {
     let at = |step| move |errno| Failure { step, errno };
     let program = program(&request)?;
-    let gate = match request.held {
-        true => Some(descriptors.pop().ok_or_else(|| at(Step::Descriptors)(Errno::MFILE))?),
-        false => None,
+    let gates = match request.held {
+        true => vec![descriptors.pop().ok_or_else(|| at(Step::Descriptors)(Errno::MFILE))?],
+        false => Vec::new(),
     };
     let ways_in = ways_in(&request, &descriptors, prepared).map_err(at(Step::Descriptors))?;
     let (group, groups) = split_groups(&request, descriptors);
     let start = Start {
         not_before_unix_ns,
-        gate,
+        gates,
         cwd: request.cwd.clone(),
         identity: Identity { uid: request.uid, gid: request.gid, change: prepared.many_ids },
         stdio: theirs.stdio,
@@ -125,30 +128,11 @@ fn start(
             None => None,
         },
     };
-    let (report, report_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
     let group = group.as_ref().map(AsFd::as_fd);
-    let mut end_report = None;
-    let forked = if request.own_pid_namespace {
-        let (end, end_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
-        end_report = Some(end);
-        match process::fork(Namespaces::EXECUTION, group) {
-            Ok(Fork::Child) => {
-                let report = init::stand_before(init::Reports { start: report_theirs, end: end_theirs });
-                let failure = become_code(start, &program, prepared.walls(), report.as_fd());
-                init::fail(&report, failure)
-            }
-            other => other,
-        }
-    } else {
-        match process::fork(Namespaces::NONE, group) {
-            Ok(Fork::Child) => {
-                let failure = become_code(start, &program, prepared.walls(), report_theirs.as_fd());
-                init::fail(&report_theirs, failure)
-            }
-            other => other,
-        }
+    let Begun { child, report, end_report } = match begin_warm(&request, &start, prepared, group, warm) {
+        Some(begun) => begun,
+        None => begin(&request, start, &program, prepared, group)?,
     };
-    let Fork::Parent(child) = forked.map_err(at(Step::Exec))? else { unreachable!("children never return") };
     Ok(Running {
         execution_id: request.execution_id,
         clients: None,
@@ -168,6 +152,65 @@ fn start(
         exited: false,
         directory: None,
     })
+}
+
+/// A process that is becoming the code, and where it tells of that.
+struct Begun {
+    child: Child,
+    report: OwnedFd,
+    /// With an init before the code.
+    end_report: Option<OwnedFd>,
+}
+
+/// A fork of the warm interpreter, where that can run the code and is there.
+fn begin_warm(
+    request: &proto::SpawnRequest,
+    start: &Start,
+    prepared: &Prepared,
+    group: Option<BorrowedFd<'_>>,
+    warm: Option<&mut Warm>,
+) -> Option<Begun> {
+    let warm = warm.filter(|_| !start.terminal)?;
+    if !warm.is_ready_for(request, prepared) {
+        return None;
+    }
+    // Its own, whose other ends nobody else ever has: what comes out of them is told by this fork.
+    let (report, report_theirs) = pipes::to_us().ok()?;
+    let (end_report, end_theirs) = end_pipe(request).ok()?;
+    let ends = warm::Ends { report: report_theirs.as_fd(), end: end_theirs.as_ref().map(AsFd::as_fd), group };
+    let child = warm.fork(request, start, prepared, ends)?;
+    Some(Begun { child, report, end_report })
+}
+
+fn begin(
+    request: &proto::SpawnRequest,
+    start: Start,
+    program: &Program,
+    prepared: &Prepared,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<Begun, Failure> {
+    let at = |step| move |errno| Failure { step, errno };
+    let (report, mut report_theirs) = pipes::to_us().map_err(at(Step::Descriptors))?;
+    let (end_report, end_theirs) = end_pipe(request).map_err(at(Step::Descriptors))?;
+    let namespaces = if request.own_pid_namespace { Namespaces::EXECUTION } else { Namespaces::NONE };
+    match process::fork(namespaces, group).map_err(at(Step::Exec))? {
+        Fork::Child => {
+            if let Some(end) = end_theirs {
+                report_theirs = init::stand_before(init::Reports { start: report_theirs, end });
+            }
+            let failure = become_code(start, program, prepared.walls(), report_theirs.as_fd());
+            init::fail(&report_theirs, failure)
+        }
+        Fork::Parent(child) => Ok(Begun { child, report, end_report }),
+    }
+}
+
+/// Where an init tells how the code ended, if there is to be one: our end and its own.
+fn end_pipe(request: &proto::SpawnRequest) -> rustix::io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if !request.own_pid_namespace {
+        return Ok((None, None));
+    }
+    pipes::to_us().map(|(ours, theirs)| (Some(ours), Some(theirs)))
 }
 
 /// Copies of the ways into the groups, where code may ask for more processes in them (by `sudo`).
@@ -215,8 +258,12 @@ fn program(request: &proto::SpawnRequest) -> Result<Program, Failure> {
     let name = request.argv.first().ok_or_else(|| at_exec(Errno::NOENT))?;
     let paths = places(name, request.env.get("PATH").map_or("", String::as_str));
     let argv = request.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
-    let env = request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-    Program::new(paths, argv, env).ok_or_else(|| at_exec(Errno::INVAL))
+    Program::new(paths, argv, environment(request)).ok_or_else(|| at_exec(Errno::INVAL))
+}
+
+/// As execve(2) takes it.
+pub(crate) fn environment(request: &proto::SpawnRequest) -> Vec<Vec<u8>> {
+    request.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect()
 }
 
 /// Where a program may be, as a shell has it: a name with a slash is a path, others are looked for in `search`. Whether it

@@ -438,5 +438,8 @@ fn spawn_request(
         return_value_max_bytes: request.return_value_max_bytes,
         watch_changes: !request.artifact_roots.is_empty(),
         held: false,
+        warm: request.warm.as_option().map_or_else(MessageField::none, |warm| {
+            MessageField::some(inner::WarmPython { modules: warm.modules.clone() })
+        }),
     }
 }

@@ -432,6 +432,10 @@ pub struct SpawnRequest {
     ///
     /// Field 17: `held`
     pub held: bool,
+    /// Set where argv is `python3 -u FILE ARGUMENTS...`: it may be run by a fork of an interpreter that has imported these modules.
+    ///
+    /// Field 18: `warm`
+    pub warm: ::buffa::MessageField<WarmPython, ::buffa::Inline<WarmPython>>,
 }
 impl ::core::fmt::Debug for SpawnRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -453,6 +457,7 @@ impl ::core::fmt::Debug for SpawnRequest {
             .field("return_value_max_bytes", &self.return_value_max_bytes)
             .field("watch_changes", &self.watch_changes)
             .field("held", &self.held)
+            .field("warm", &self.warm)
             .finish()
     }
 }
@@ -553,6 +558,14 @@ impl ::buffa::Message for SpawnRequest {
         if self.held {
             size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
         }
+        if self.warm.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.warm.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -627,6 +640,14 @@ impl ::buffa::Message for SpawnRequest {
         }
         if self.held {
             ::buffa::types::put_bool_field(17u32, self.held, buf);
+        }
+        if self.warm.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                18u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.warm.write_to(__cache, buf);
         }
     }
     fn merge_field(
@@ -778,6 +799,17 @@ impl ::buffa::Message for SpawnRequest {
                 )?;
                 self.held = ::buffa::types::decode_bool(buf)?;
             }
+            18u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.warm.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -802,6 +834,92 @@ impl ::buffa::Message for SpawnRequest {
         self.return_value_max_bytes = 0u64;
         self.watch_changes = false;
         self.held = false;
+        self.warm = ::buffa::MessageField::none();
+    }
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct WarmPython {
+    /// Field 1: `modules`
+    pub modules: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
+}
+impl ::core::fmt::Debug for WarmPython {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WarmPython").field("modules", &self.modules).finish()
+    }
+}
+impl WarmPython {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.WarmPython";
+}
+::buffa::impl_default_instance!(WarmPython);
+impl ::buffa::MessageName for WarmPython {
+    const PACKAGE: &'static str = "sandkeep.agent.v1";
+    const NAME: &'static str = "WarmPython";
+    const FULL_NAME: &'static str = "sandkeep.agent.v1.WarmPython";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.agent.v1.WarmPython";
+}
+impl ::buffa::Message for WarmPython {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        for v in &self.modules {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        for v in &self.modules {
+            ::buffa::types::put_string_field(1u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __elem = ::buffa::types::decode_string(buf)?;
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&__elem),
+                )?;
+                self.modules.push(__elem);
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.modules.clear();
     }
 }
 #[derive(Clone, PartialEq, Default)]

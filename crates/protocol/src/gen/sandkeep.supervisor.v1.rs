@@ -3468,6 +3468,10 @@ pub struct StartExecution {
     ///
     /// Field 18: `masked`
     pub masked: ::buffa::alloc::vec::Vec<::buffa::alloc::vec::Vec<u8>>,
+    /// Set where argv is `python3 -u FILE ARGUMENTS...`: it may be run by a fork of an interpreter that has imported these modules.
+    ///
+    /// Field 19: `warm`
+    pub warm: ::buffa::MessageField<WarmPython, ::buffa::Inline<WarmPython>>,
     /// The position from which its output is to be told: what lies before is stored already.
     ///
     /// Field 30: `told_to`
@@ -3493,6 +3497,7 @@ impl ::core::fmt::Debug for StartExecution {
             .field("artifact_max_bytes", &self.artifact_max_bytes)
             .field("return_value_max_bytes", &self.return_value_max_bytes)
             .field("masked", &self.masked)
+            .field("warm", &self.warm)
             .field("told_to", &self.told_to)
             .field("stdin", &self.stdin)
             .finish()
@@ -3603,6 +3608,14 @@ impl ::buffa::Message for StartExecution {
         for v in &self.masked {
             size += 2u64 + ::buffa::types::bytes_encoded_len(v) as u64;
         }
+        if self.warm.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.warm.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         if self.told_to != 0u64 {
             size += 2u64 + ::buffa::types::uint64_encoded_len(self.told_to) as u64;
         }
@@ -3684,6 +3697,14 @@ impl ::buffa::Message for StartExecution {
         }
         for v in &self.masked {
             ::buffa::types::put_shared_bytes_field(18u32, v, buf);
+        }
+        if self.warm.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                19u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.warm.write_to(__cache, buf);
         }
         if self.told_to != 0u64 {
             ::buffa::types::put_uint64_field(30u32, self.told_to, buf);
@@ -3859,6 +3880,17 @@ impl ::buffa::Message for StartExecution {
                 )?;
                 self.masked.push(__elem);
             }
+            19u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.warm.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             30u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
@@ -3890,6 +3922,7 @@ impl ::buffa::Message for StartExecution {
         self.artifact_max_bytes = 0u64;
         self.return_value_max_bytes = 0u64;
         self.masked.clear();
+        self.warm = ::buffa::MessageField::none();
         self.told_to = 0u64;
     }
 }
@@ -3898,6 +3931,91 @@ pub mod start_execution {
     use super::*;
     #[doc(inline)]
     pub use super::__buffa::oneof::start_execution::Stdin;
+}
+#[derive(Clone, PartialEq, Default)]
+pub struct WarmPython {
+    /// Field 1: `modules`
+    pub modules: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
+}
+impl ::core::fmt::Debug for WarmPython {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WarmPython").field("modules", &self.modules).finish()
+    }
+}
+impl WarmPython {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.WarmPython";
+}
+::buffa::impl_default_instance!(WarmPython);
+impl ::buffa::MessageName for WarmPython {
+    const PACKAGE: &'static str = "sandkeep.supervisor.v1";
+    const NAME: &'static str = "WarmPython";
+    const FULL_NAME: &'static str = "sandkeep.supervisor.v1.WarmPython";
+    const TYPE_URL: &'static str = "type.googleapis.com/sandkeep.supervisor.v1.WarmPython";
+}
+impl ::buffa::Message for WarmPython {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        for v in &self.modules {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        for v in &self.modules {
+            ::buffa::types::put_string_field(1u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __elem = ::buffa::types::decode_string(buf)?;
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&__elem),
+                )?;
+                self.modules.push(__elem);
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.modules.clear();
+    }
 }
 #[derive(Clone, PartialEq, Default)]
 pub struct Started {

@@ -44,9 +44,19 @@ struct Held {
     token: u64,
     root: Root,
     profile: Profile,
+    /// See [`super::Local::warming_python`].
+    warm_python: Option<Arc<[String]>>,
 }
 
 impl Held {
+    fn request(&self, spec: &ExecutionSpec, position: u64) -> Result<proto::StartExecution, Problem> {
+        let mut request = resolve::start(spec, &self.root, self.profile, self.incarnation, position)?;
+        if let Some(modules) = self.warm_python.as_ref().filter(|_| resolve::may_be_warm(spec, &self.root)) {
+            request.warm = buffa::MessageField::some(proto::WarmPython { modules: modules.to_vec() });
+        }
+        Ok(request)
+    }
+
     /// Waits for an answer; a supervisor that gives none is killed.
     async fn within<T>(
         &self,
@@ -98,12 +108,14 @@ pub(super) struct Wanted {
     token: u64,
     root: Root,
     profile: Profile,
+    /// See [`super::Local::warming_python`].
+    warm_python: Option<Arc<[String]>>,
 }
 
 impl Wanted {
-    pub(super) fn of(spec: &SandboxSpec) -> Self {
+    pub(super) fn of(spec: &SandboxSpec, warm_python: Option<Arc<[String]>>) -> Self {
         let SandboxSpec { id, incarnation, token, profile, .. } = *spec;
-        Self { id, incarnation, token, root: spec.root.clone(), profile }
+        Self { id, incarnation, token, root: spec.root.clone(), profile, warm_python }
     }
 }
 
@@ -115,9 +127,9 @@ impl Handle {
         booted: &proto::Booted,
         version: u32,
     ) -> Self {
-        let Wanted { id, incarnation, token, root, profile } = wanted;
+        let Wanted { id, incarnation, token, root, profile, warm_python } = wanted;
         let reach = Reach::of(supervisor.id(), Some(booted.agent_pid));
-        let held = Held { connection, reach, incarnation, token, root, profile };
+        let held = Held { connection, reach, incarnation, token, root, profile, warm_python };
         Self {
             id,
             held: Arc::new(held),
@@ -148,26 +160,28 @@ impl Handle {
         connection: Connection,
         supervisor: Supervisor,
         answer: proto::AttachResponse,
+        warm_python: Option<Arc<[String]>>,
     ) -> Result<Self, Problem> {
         let unknown =
             || Problem::new(ErrorCode::ProtocolError, "a supervisor holds what this release does not know");
         let (spec, booted) = (answer.spec.into_option(), answer.booted.into_option());
         let (spec, booted) = spec.zip(booted).ok_or_else(unknown)?;
         let (root, profile) = convert::root_and_profile(&spec).ok_or_else(unknown)?;
-        let wanted = Wanted { id: owned.id, incarnation: owned.incarnation, token, root, profile };
+        let wanted =
+            Wanted { id: owned.id, incarnation: owned.incarnation, token, root, profile, warm_python };
         Ok(Self::new(wanted, connection, supervisor, &booted, answer.version))
     }
 
     fn begin(&self, spec: &ExecutionSpec, position: u64) -> Result<Followed, Problem> {
         let held = Arc::clone(&self.held);
-        let request = resolve::start(spec, &held.root, held.profile, held.incarnation, position)?;
+        let request = held.request(spec, position)?;
         let answers = held.connection.stream(routes::START, &request)?;
         Ok(Followed::new(answers, held, spec))
     }
 
     fn hold(&self, spec: &ExecutionSpec) -> Result<Waiting, Problem> {
         let held = Arc::clone(&self.held);
-        let request = resolve::start(spec, &held.root, held.profile, held.incarnation, 0)?;
+        let request = held.request(spec, 0)?;
         if self.prepares && spec.files.is_empty() {
             let answers = held.connection.open_stream(routes::PREPARE, &request)?;
             return Ok(Waiting::Prepared(Followed::new(answers, held, spec)));

@@ -136,8 +136,19 @@ pub(super) fn start(
         } else {
             0
         },
+        warm: buffa::MessageField::none(),
         told_to: position,
     })
+}
+
+/// Whether `spec` is run by the interpreter that a sandbox may keep warm: the host's Python. An image's own is as foreign as
+/// code, and so cannot be what stands outside of the code's walls.
+pub(super) fn may_be_warm(spec: &ExecutionSpec, root: &Root) -> bool {
+    let is_python = match &spec.work {
+        Work::Script { language, .. } | Work::Handler { language, .. } => *language == Language::Python,
+        Work::Command { .. } => false,
+    };
+    is_python && matches!(root, Root::Host)
 }
 
 /// One execution's files, as they will lie in the sandbox.

@@ -75,7 +75,14 @@ impl Agent {
         let mut clients = Clients::new(wish.config, wish.tag, request.deadline_boot_us);
         clients.join(listener, &mut self.link);
         let spawned = spawn::complete(descriptors).and_then(|descriptors| {
-            spawn::spawn(wish.spawn, descriptors, &self.prepared, self.last_end_ns, wish.terminal)
+            spawn::spawn(
+                wish.spawn,
+                descriptors,
+                &self.prepared,
+                &mut self.warm,
+                self.last_end_ns,
+                wish.terminal,
+            )
         });
         match spawned {
             Ok(mut running) => {

@@ -22,16 +22,26 @@ pub(crate) fn driver(state_dir: Option<&PathBuf>) -> Result<Local, Problem> {
     Ok(Local::new(Config { state, id_base: ID_BASE, ceiling: ceiling() }))
 }
 
-/// The driver `local` for a server with its books in `data_dir`: its sandboxes go on without it for `orphan_after`.
+/// The driver `local` for a server with its books in `data_dir`: its sandboxes go on without it for `orphan_after`,
+/// and keep interpreters that have imported `warm_python`.
 ///
 /// # Errors
 /// `state_dir_unusable`.
-pub(crate) fn outliving_driver(data_dir: &Path, orphan_after: Duration) -> Result<Local, Problem> {
+pub(crate) fn outliving_driver(
+    data_dir: &Path,
+    orphan_after: Duration,
+    warm_python: Option<Vec<String>>,
+) -> Result<Local, Problem> {
     // Which server it is must be the same at the next start, and not that of another one on this host.
     let path = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let digest = sha2::Sha256::digest(path.as_os_str().as_encoded_bytes());
     let owner: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    driver(None)?.outliving(&owner, orphan_after)
+    let driver = driver(None)?;
+    let driver = match warm_python {
+        Some(modules) => driver.warming_python(modules),
+        None => driver,
+    };
+    driver.outliving(&owner, orphan_after)
 }
 
 /// Milliseconds since 1970 UTC.

@@ -115,7 +115,8 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     // Before anything is open: a signal that comes while it opens is not lost.
     let [mut terminate, mut interrupt] =
         [listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?];
-    let driver = Arc::new(host::outliving_driver(&config.data_dir, config.orphan_after)?);
+    let driver =
+        Arc::new(host::outliving_driver(&config.data_dir, config.orphan_after, config.warm_python.clone())?);
     let server = Server::start(config, driver).await?;
     let url = server.url().map_err(|error| host::failed("the listener has no address", &error))?;
     for path in server.made() {

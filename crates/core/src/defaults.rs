@@ -42,10 +42,20 @@ pub const ARTIFACTS_MAX: usize = 1_000;
 pub const ARTIFACTS_BYTES_MAX: ByteSize = ByteSize::from_mib(256);
 /// Security profile of a sandbox.
 pub const PROFILE: Profile = Profile::Strict;
+/// What a warm interpreter of Python has imported: what most small programs and handlers begin with, and no more than what
+/// fits into 10 MB (asyncio alone takes three).
+pub const PYTHON_MODULES: &str = "base64,collections,copy,csv,dataclasses,datetime,functools,inspect,io,itertools,json,\
+     logging,math,os,pathlib,random,re,shutil,string,subprocess,sys,tempfile,textwrap,threading,time,traceback,typing,\
+     urllib.parse";
 /// What `sandkeep run` starts from.
 pub const TEMPLATE: &str = "host";
 /// What a sandbox reaches.
 pub const NETWORK: &str = "closed";
+
+/// [`PYTHON_MODULES`], one by one.
+pub fn python_modules() -> Vec<String> {
+    PYTHON_MODULES.split(',').map(|module| module.trim().to_owned()).collect()
+}
 
 /// The default limits of one execution.
 pub const fn limits() -> Limits {

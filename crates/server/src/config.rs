@@ -58,6 +58,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long sandboxes go on while no server is there.
     pub orphan_after: Duration,
+    /// What the warm interpreters of Python have imported; `None` without any.
+    pub warm_python: Option<Vec<String>>,
     /// Whether a shutdown ends all sandboxes.
     pub end_sandboxes: bool,
 }
@@ -153,6 +155,7 @@ impl Config {
             keep: of.keep()?,
             drain_timeout: of.duration("drain_timeout")?,
             orphan_after: of.duration("orphan_after")?,
+            warm_python: of.warm_python()?,
             end_sandboxes: of.one("end_sandboxes", flag)?,
         };
         config.check(of.one("insecure_listen", flag)?)?;
@@ -220,6 +223,12 @@ impl Reader<'_> {
     fn list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
         let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| read(part).map_err(|problem| at(key, problem))).collect()
+    }
+
+    fn warm_python(&self) -> Result<Option<Vec<String>>, Problem> {
+        // Refused even where it is not used.
+        let modules = self.list("python.modules", module_name)?;
+        Ok(self.one("python.warm", flag)?.then_some(modules))
     }
 
     fn size(&self, key: &str) -> Result<u64, Problem> {
@@ -359,6 +368,19 @@ fn base_path(text: &str) -> Result<String, Problem> {
         Some(path) if path.split('/').all(clean) => Ok(trimmed.to_owned()),
         Some(_) | None => Err(refused(text, "is not a path", "a path like /sandkeep")),
     }
+}
+
+/// Of a module of Python: what stands after `import`.
+fn module_name(text: &str) -> Result<String, Problem> {
+    let is_name = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().is_some_and(|first| first.is_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    if text.split('.').all(is_name) {
+        return Ok(text.to_owned());
+    }
+    Err(refused(text, "is not the name of a module", "names like json or urllib.parse"))
 }
 
 /// Scheme, host and port, as a browser sends it.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sandkeep_core::defaults::PYTHON_MODULES;
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -70,6 +72,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("keep.audit", "400d", "how long the audit log is kept"),
     setting("drain_timeout", "10s", "how long a shutdown waits for what is open"),
     setting("orphan_after", "10m", "how long sandboxes go on while no server is there"),
+    setting("python.warm", "true", "run Python in forks of an interpreter that each sandbox keeps ready"),
+    setting("python.modules", PYTHON_MODULES, "what that interpreter has imported"),
     setting("end_sandboxes", "false", "a shutdown ends all sandboxes, and leaves none to the next start"),
 ];
 

@@ -162,7 +162,9 @@ fn choose(programs: Vec<Program>, args: &Args) -> Result<Vec<Program>, Problem> 
 
 async fn run(args: &Args, chosen: Vec<Program>) -> Result<Report, Stop> {
     let begun = Instant::now();
-    let driver = Arc::new(host::driver(args.state_dir.as_ref())?);
+    // Programs in Python that share a sandbox are forks of its interpreter from the second on.
+    let driver = host::driver(args.state_dir.as_ref())?.warming_python(defaults::python_modules());
+    let driver = Arc::new(driver);
     let state_dir = args.state_dir.clone().unwrap_or_else(StateDirectory::default_path);
     let bait = Bait::plant()?;
     let env = bait.environment().map_err(|error| host::failed("the bait", &error))?;

@@ -53,6 +53,8 @@ pub(super) enum Need {
     MemoryByKernel,
     CpuByKernel,
     IdRange,
+    /// An interpreter that this sandbox keeps warm.
+    Warm,
 }
 
 /// All of them, by area and name.
@@ -131,6 +133,7 @@ fn need(word: &str) -> Option<Need> {
         "memory=kernel" => Some(Need::MemoryByKernel),
         "cpu=kernel" => Some(Need::CpuByKernel),
         "id-range" => Some(Need::IdRange),
+        "warm" => Some(Need::Warm),
         _ => None,
     }
 }

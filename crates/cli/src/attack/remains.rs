@@ -105,6 +105,15 @@ fn own_range(facts: &Facts) -> Option<Range<u32>> {
     range.contains(&facts.user_host_id).then_some(range)
 }
 
+/// Whether it can be the interpreter that the agent keeps warm: its child, with its id, which no code ever has.
+pub(super) fn is_interpreter(process: &Process, facts: &Facts) -> bool {
+    let agent = facts.agent_host_id;
+    agent != facts.user_host_id
+        && process.parent == facts.agent_pid
+        && has_id_in(process.pid, &(agent..agent + 1))
+        && !has_id_in(process.pid, &(facts.user_host_id..facts.user_host_id + 1))
+}
+
 fn has_id_in(pid: u32, range: &Range<u32>) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();

@@ -273,6 +273,9 @@ pub(super) fn skip(program: &Program, enforcement: &Enforcement, facts: &Facts) 
             (enforcement.cpu != Level::Kernel).then_some("processor share is not kept by the kernel here")
         }
         Need::IdRange => (facts.id_count < 2).then_some("only one id can be mapped here"),
+        Need::Warm => {
+            (facts.id_count < 2).then_some("no interpreter is kept warm where only one id can be mapped")
+        }
     };
     if let Some(why) = program.needs.iter().find_map(lacks) {
         return Some(why.to_owned());

@@ -13,7 +13,7 @@ use sandkeep_runtime::{Driver, Sandbox};
 use tokio::time::timeout;
 
 use super::judge::{How, Seen};
-use super::program::{BINARY, Form, Program};
+use super::program::{BINARY, Form, Need, Program};
 use super::remains::{self, Trace};
 use super::suite::Terms;
 use crate::host;
@@ -102,6 +102,9 @@ impl Cell {
         if program.form == Form::Compiled && !self.has_binary {
             self.place().await?;
         }
+        if program.needs.contains(&Need::Warm) {
+            self.become_warm(secret).await?;
+        }
         let limits = self.limits_for(program);
         let artifacts = program.form != Form::Compiled || program.area == "races";
         let spec = self.execution(work(program), Vec::new(), limits, artifacts)?;
@@ -123,6 +126,22 @@ impl Cell {
         };
         let [last_line, last_error] = heard.last_lines();
         Ok(Seen { how, last_line, last_error, saw_secret: heard.saw_secret, artifact_fault })
+    }
+
+    /// Runs Python until that is a fork of an interpreter that the sandbox keeps.
+    async fn become_warm(&self, secret: &str) -> Result<(), Problem> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let code = b"import gc, sys; sys.exit(gc.get_freeze_count() == 0)".to_vec();
+            let code = CodeSource::Inline { name: "main.py".to_owned(), code };
+            let work = Work::Script { language: Language::Python, code, args: Vec::new() };
+            let spec = self.execution(work, Vec::new(), self.limits, false)?;
+            let ended = follow(self.sandbox.as_ref(), &spec, &mut Heard::new(secret)).await?;
+            if conclude(&ended.facts).state == ExecutionState::Succeeded {
+                return Ok(());
+            }
+        }
+        Err(host::failed("the interpreter", &"did not become warm"))
     }
 
     /// Starts something that stays.
@@ -220,12 +239,16 @@ impl Cell {
         Ok((end.state != ExecutionState::Succeeded).then(why))
     }
 
-    /// Everything below the supervisor but the agent, once what was killed had time to go.
+    /// Everything below the supervisor but the agent and the interpreter that it keeps warm, once what was killed had time to
+    /// go.
     async fn processes_left(&self) -> Vec<String> {
         let facts = self.sandbox.facts();
         let left = || -> Vec<String> {
             let all = remains::below(&remains::processes(), facts.supervisor_pid);
-            let left = all.into_iter().filter(|process| process.pid != facts.agent_pid);
+            let mut left: Vec<_> = all.into_iter().filter(|process| process.pid != facts.agent_pid).collect();
+            let warm = left.iter().position(|process| remains::is_interpreter(process, facts));
+            warm.map(|at| left.remove(at));
+            let left = left.into_iter();
             left.map(|process| format!("process {} outlived its execution", process.name)).collect()
         };
         until_none(left).await

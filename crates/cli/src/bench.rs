@@ -15,6 +15,7 @@ mod life;
 mod live;
 mod load;
 mod peers;
+mod python;
 mod report;
 mod stats;
 mod targets;
@@ -33,6 +34,7 @@ use crowd::{Alive, Idle};
 use interleaved::Interleaved;
 use live::Live;
 use load::Load;
+use python::Python;
 use targets::Verdict;
 
 /// Measure sandboxes on this host.
@@ -85,6 +87,8 @@ enum Part {
     Bursts,
     /// Commands in a live sandbox.
     Live,
+    /// Small programs in Python, with a warm interpreter and without.
+    Python,
     /// Memory of an idle sandbox.
     Idle,
     /// Many sandboxes at once.
@@ -102,6 +106,8 @@ struct Measured {
     bursts: Vec<Burst>,
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<Live>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python: Option<Python>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<Idle>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +145,10 @@ async fn measure(args: &SandboxArgs) -> Result<Measured, Stop> {
     if wanted(Part::Live) {
         say("commands in a live sandbox");
         measured.live = Some(live::measure(driver.as_ref(), args.rounds.max(live::LEAST_ROUNDS)).await?);
+    }
+    if wanted(Part::Python) {
+        say("small programs in Python");
+        measured.python = Some(python::measure(args.state_dir.as_ref(), args.rounds).await?);
     }
     if wanted(Part::Bursts) {
         measured.bursts = bursts::measure(&driver).await;

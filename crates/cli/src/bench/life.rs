@@ -65,7 +65,16 @@ pub(crate) async fn create(driver: &dyn Driver) -> Result<Box<dyn Sandbox>, Prob
 /// # Errors
 /// The driver's, or `internal` when the command does not end with 0.
 pub(crate) async fn run(sandbox: &dyn Sandbox, argv: &[&str]) -> Result<Ran, Problem> {
-    let spec = execution_spec(argv)?;
+    let words = argv.iter().map(|&word| word.to_owned()).collect();
+    perform(sandbox, Work::Command { argv: words }).await
+}
+
+/// Runs `work` in a live sandbox.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn perform(sandbox: &dyn Sandbox, work: Work) -> Result<Ran, Problem> {
+    let spec = execution_spec(work)?;
     let begun = Instant::now();
     let mut running = sandbox.start(&spec).await?;
     let mut started = None;
@@ -76,28 +85,35 @@ pub(crate) async fn run(sandbox: &dyn Sandbox, argv: &[&str]) -> Result<Ran, Pro
             Event::Ended(ended) => {
                 let at = begun.elapsed();
                 if conclude(&ended.facts).state != ExecutionState::Succeeded {
-                    return Err(unexpected(argv, &format!("{:?} {:?}", ended.facts, ended.not_runnable)));
+                    return Err(unexpected(
+                        &spec.work,
+                        &format!("{:?} {:?}", ended.facts, ended.not_runnable),
+                    ));
                 }
                 return Ok(Ran { started: started.unwrap_or(at), ended: at });
             }
         }
     }
-    Err(unexpected(argv, "no end was told"))
+    Err(unexpected(&spec.work, "no end was told"))
 }
 
-fn unexpected(argv: &[&str], what: &str) -> Problem {
-    Problem::new(ErrorCode::Internal, format!("`{}` did not end as it should: {what}", argv.join(" ")))
+fn unexpected(work: &Work, what: &str) -> Problem {
+    let name = match work {
+        Work::Command { argv } => argv.join(" "),
+        Work::Script { language, .. } | Work::Handler { language, .. } => format!("a program in {language}"),
+    };
+    Problem::new(ErrorCode::Internal, format!("`{name}` did not end as it should: {what}"))
 }
 
 fn sandbox_spec() -> Result<SandboxSpec, Problem> {
     Ok(SandboxSpec::of_host(host::sandbox_id()?, defaults::limits()))
 }
 
-fn execution_spec(argv: &[&str]) -> Result<ExecutionSpec, Problem> {
+fn execution_spec(work: Work) -> Result<ExecutionSpec, Problem> {
     Ok(ExecutionSpec {
         id: host::execution_id()?,
         token: 1,
-        work: Work::Command { argv: argv.iter().map(|&word| word.to_owned()).collect() },
+        work,
         env: BTreeMap::new(),
         cwd: None,
         user: User::User,

@@ -95,6 +95,15 @@ pub(crate) fn all(floor: Option<&Path>, docker_image: &str) -> (Vec<Peer>, Vec<S
     (here, absent)
 }
 
+/// An interpreter of Python that is started, does nothing and ends.
+///
+/// # Errors
+/// It could not be started, or failed.
+pub(crate) fn python(program: &Path) -> io::Result<Duration> {
+    let mut command = Command::new(program);
+    timed(command.args(["-I", "-c", "pass"]))
+}
+
 /// By its path, so that the length of somebody's `PATH` is not part of the reference.
 const TRUE: &str = "/usr/bin/true";
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::crowd::{Alive, Idle};
 use super::interleaved::Interleaved;
+use super::python::Python;
 use super::stats::Summary;
 use super::targets::{Verdict, mebibytes};
 use super::{Measured, bursts::Burst, live::Live};
@@ -19,6 +20,9 @@ pub(crate) fn text(measured: &Measured, trace: bool) -> String {
     }
     if let Some(live) = &measured.live {
         self::live(&mut text, live);
+    }
+    if let Some(python) = &measured.python {
+        self::python(&mut text, python);
     }
     if !measured.bursts.is_empty() {
         bursts(&mut text, &measured.bursts);
@@ -58,6 +62,20 @@ fn live(text: &mut String, live: &Live) {
     row(text, "sandkeep: call to result", &live.command, None);
     row(text, "sandkeep: call to running code", &live.started, None);
     row(text, "bare spawn", &live.bare_spawn, Some(live.command.p50_ms / live.bare_spawn.p50_ms));
+}
+
+fn python(text: &mut String, python: &Python) {
+    heading(text, "a line of Python", HEADINGS);
+    let alone = python.interpreter.p50_ms;
+    let times = |summary: &Summary| Some(summary.p50_ms / alone);
+    row(text, "python3 -I -c pass, as a plain process", &python.interpreter, None);
+    row(text, "in a live sandbox, by a fork", &python.warm, times(&python.warm));
+    row(text, "in a live sandbox, started anew", &python.plain, times(&python.plain));
+    row(text, "create a sandbox + first program", &python.first, times(&python.first));
+    if let Some(bwrap) = &python.bwrap {
+        row(text, "bwrap, with `true`", bwrap, None);
+    }
+    line(text, &format!("  {} MiB PSS of the warm interpreter", size(python.warm_pss_bytes)));
 }
 
 fn bursts(text: &mut String, bursts: &[Burst]) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Measured;
 use super::bursts::Mode;
 use super::interleaved::Interleaved;
+use super::python::Python;
 
 /// One target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +29,9 @@ pub(crate) fn judge(measured: &Measured) -> Vec<Verdict> {
         let ratio = live.command.p50_ms / live.bare_spawn.p50_ms;
         verdicts.push(at_most("live command, times bare spawn", ratio, 2.0));
     }
+    if let Some(python) = &measured.python {
+        verdicts.extend(of_python(python));
+    }
     let at_once = measured.bursts.iter().filter(|burst| burst.mode == Mode::AtOnce);
     if let Some(failed) = at_once.map(|burst| burst.failed).reduce(|sum, failed| sum + failed) {
         verdicts.push(at_most("100 at once, failures", f64::from(failed), 0.0));
@@ -41,6 +45,20 @@ pub(crate) fn judge(measured: &Measured) -> Vec<Verdict> {
         let left = alive.left.processes + alive.left.mounts + alive.left.group_processes;
         verdicts.push(at_most("many alive: without an answer", count(missing), 0.0));
         verdicts.push(at_most("many alive: left over after the end", count(left), 0.0));
+    }
+    verdicts
+}
+
+fn of_python(python: &Python) -> Vec<Verdict> {
+    let alone = python.interpreter.p50_ms;
+    let mut verdicts =
+        vec![at_most("Python in a live sandbox, times python3 -I", python.warm.p50_ms / alone, 0.4)];
+    if let Some(bwrap) = &python.bwrap {
+        let less = (python.first.p50_ms - alone) / bwrap.p50_ms;
+        verdicts.push(at_most("create + first Python, less python3 -I, times bwrap", less, 2.0));
+    }
+    if let Some(bytes) = python.warm_pss_bytes {
+        verdicts.push(at_most("warm interpreter, MB (PSS)", mebibytes(bytes) * MEBIBYTE / 1e6, 10.0));
     }
     verdicts
 }

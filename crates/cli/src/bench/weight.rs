@@ -27,6 +27,17 @@ pub(crate) fn pss(facts: &Facts) -> Option<u64> {
     Some(of(facts.supervisor_pid)? + of(facts.agent_pid)?)
 }
 
+/// The same of the warm interpreter, which is a child of the agent.
+pub(crate) fn warm_pss(facts: &Facts) -> Option<u64> {
+    let agent = facts.agent_pid;
+    let children = fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).ok()?;
+    let is_warm = |pid: &&str| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sandkeep-warm\n")
+    };
+    let pid = children.split_whitespace().find(is_warm)?;
+    kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
+}
+
 /// Kernel memory charged to the code of the sandbox in this slot, in bytes; `None` without control groups.
 pub(crate) fn group_kernel(slot: u32) -> Option<u64> {
     let v1 = format!("/sys/fs/cgroup/memory/sandkeep/s{slot}/memory.kmem.usage_in_bytes");

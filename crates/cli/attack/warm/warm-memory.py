@@ -4,7 +4,7 @@
 # expect: blocked
 # profiles: strict
 # users: user
-# needs: warm
+# needs: x86-64 warm
 
 import ctypes
 import gc

@@ -194,13 +194,18 @@ impl Found {
 
 /// A name as people write it, of one that an archive chose; `None` when it is none.
 pub(crate) fn name_of(name: &str) -> Option<String> {
-    let short = name.strip_prefix("docker.io/").unwrap_or(name);
-    let short = short.strip_prefix("library/").unwrap_or(short);
+    let short = short_name(name);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let first = short.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     // Without a tag it is one: that alone names nothing.
     let named = short.contains(':') && !short.ends_with(':');
     (first && named && short.len() <= limits::NAME_BYTES && short.bytes().all(fits)).then(|| short.to_owned())
+}
+
+/// Without what every name has that says nothing else.
+pub(crate) fn short_name(name: &str) -> &str {
+    let short = name.strip_prefix("docker.io/").unwrap_or(name);
+    short.strip_prefix("library/").unwrap_or(short)
 }
 
 impl Files {

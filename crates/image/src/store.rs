@@ -3,8 +3,10 @@
 //! ```text
 //! STORE/locks/ID       held shared while a sandbox uses the image, exclusively while it is made or removed
 //! STORE/unpacked/ID/   root/, config.json, image.json: complete, since it came here by one rename
-//! STORE/partial/ID/    being made or removed; what nobody holds the lock of is swept
-//! STORE/names.json     names that `sandkeep image import` gave
+//! STORE/layers/DIFF/   a layer taken apart: its files, which the images that have it share by hard links
+//! STORE/partial/ID/    an image or layer being made or removed; what nobody holds the lock of is swept
+//! STORE/incoming/N/    blobs of a pull, which holds a lock on the directory itself; else swept
+//! STORE/names.json     names that `sandkeep image import` and pulls gave
 //! ```
 //!
 //! The kernel drops a lock with its holder, so that a kill at any point needs no repair: what was not renamed yet is a
@@ -15,6 +17,8 @@
 //! The directories are ours alone (mode 0700): as root they hold files of any owner, and nobody may reach those by
 //! another way than a sandbox.
 
+mod incoming;
+mod layers;
 mod lock;
 mod names;
 mod record;
@@ -30,7 +34,8 @@ use crate::config::{Config, Document};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::source::{Image, Source};
+use crate::source::{Image, Source, short_name};
+pub use incoming::Incoming;
 use lock::Lock;
 use names::Names;
 use record::Record;
@@ -101,7 +106,7 @@ impl Store {
     }
 
     fn create(&self) -> Result<()> {
-        for part in ["locks", "unpacked", "partial"] {
+        for part in ["locks", "unpacked", "layers", "partial", "incoming"] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path.join(part));
             made.map_err(|error| Error::store(format!("{} cannot be made", self.path.display()), error))?;
         }
@@ -140,7 +145,11 @@ impl Store {
                     before();
                 }
                 self.sweep();
-                self.make(source, image)?;
+                let made = self.make(source, image);
+                if made.is_err() {
+                    self.collect_layers();
+                }
+                made?;
             }
             // Not in one step: the image may be gone again, and the next round makes it anew.
             if let Some(held) = self.held(image.id, lock.share()?)? {
@@ -159,6 +168,7 @@ impl Store {
         let unpacked = self.unpacked(held.id);
         let directory = fs::File::open(&unpacked).map_err(failed)?;
         rustix::fs::syncfs(&directory).map_err(|errno| failed(errno.into()))?;
+        self.keep_layers(held.id)?;
         let kept = Record { boot: None, ..record };
         kept.replace(&unpacked.join(RECORD)).and_then(|()| directory.sync_all()).map_err(failed)
     }
@@ -183,6 +193,7 @@ impl Store {
     /// There is none, or more than one; or the store's.
     pub fn find(&self, reference: &str) -> Result<Stored> {
         let all = self.list()?;
+        let reference = short_name(reference);
         let tagged = format!("{reference}:latest");
         let named = |stored: &&Stored| stored.names.iter().any(|name| name == reference || *name == tagged);
         if let Some(stored) = all.iter().find(named) {
@@ -215,7 +226,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Removes an image; the bytes that this frees.
+    /// Removes an image and the layers that no other has; the bytes that it came to.
     ///
     /// # Errors
     /// It is in use, or not there; or the store's.
@@ -237,6 +248,7 @@ impl Store {
             }
         }
         discard(&partial)?;
+        self.collect_layers();
         Ok(record.map_or(0, |record| record.size_bytes))
     }
 

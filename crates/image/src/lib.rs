@@ -19,6 +19,7 @@ mod digest;
 mod error;
 mod layer;
 pub mod limits;
+pub mod manifest;
 mod platform;
 mod root;
 pub mod source;

@@ -30,5 +30,5 @@ pub use config::Config;
 pub use digest::Digest;
 pub use error::Error;
 pub use source::{Image, Source};
-pub use store::{Held, Incoming, Store, Stored};
+pub use store::{Held, Incoming, Runtime, Store, Stored};
 pub use unchecked::unpack_unchecked;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STORE/locks/ID       held shared while a sandbox uses the image, exclusively while it is made or removed
-//! STORE/unpacked/ID/   root/, config.json, image.json: complete, since it came here by one rename
+//! STORE/unpacked/ID/   root/, config.json, image.json: complete, since it came here by one rename; runtimes.json later
 //! STORE/layers/DIFF/   a layer taken apart: its files, which the images that have it share by hard links
 //! STORE/partial/ID/    an image or layer being made or removed; what nobody holds the lock of is swept
 //! STORE/incoming/N/    blobs of a pull, which holds a lock on the directory itself; else swept
@@ -22,6 +22,7 @@ mod layers;
 mod lock;
 mod names;
 mod record;
+mod runtimes;
 mod unpack;
 
 use std::fs;
@@ -40,6 +41,7 @@ use lock::Lock;
 use names::Names;
 use record::Record;
 pub use record::Stored;
+pub use runtimes::Runtime;
 
 /// The store in a directory of ours.
 #[derive(Debug)]
@@ -284,6 +286,7 @@ impl Store {
             unpacked_at: modified(&unpacked.join(RECORD))?,
             used_at: modified(&lock)?,
             in_use: Lock::is_held(&lock),
+            runtimes: self.runtimes(id),
         })
     }
 

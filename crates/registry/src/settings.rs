@@ -123,7 +123,8 @@ impl Settings {
         let ca: Vec<PathBuf> = self.ca.iter().cloned().chain(own_ca).collect();
         let said_plain = said.and_then(|registry| registry.plain_http);
         // Whoever gives certificates means TLS.
-        let plain = said_plain.unwrap_or(self.plain_http || (Endpoint::is_loopback(name) && ca.is_empty()));
+        let plain =
+            said_plain.unwrap_or_else(|| self.plain_http || (Endpoint::is_loopback(name) && ca.is_empty()));
         Endpoint { name: name.to_owned(), plain, ca }
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::runtimes::Runtime;
 use crate::digest::Digest;
 
 /// An image in the store, as it was found.
@@ -30,6 +31,8 @@ pub struct Stored {
     pub used_at: SystemTime,
     /// Whether one does now.
     pub in_use: bool,
+    /// What it can run; `None` when nobody looked yet.
+    pub runtimes: Option<Vec<Runtime>>,
 }
 
 /// The part of it that is written down.

@@ -116,6 +116,11 @@ fn parse(text: &str) -> Result<File, &'static str> {
     serde_json::from_str(text).map_err(|_| "it is not a configuration of Docker's (config.json)")
 }
 
+/// Credentials for a registry that stand in a file's text.
+pub(crate) fn entry(text: &str, registry: &str) -> Result<Option<Credentials>, &'static str> {
+    parse(text)?.entry_for(registry).map_or(Ok(None), Entry::credentials)
+}
+
 impl File {
     fn helper_for(&self, registry: &str) -> Option<&str> {
         let own = self.cred_helpers.iter().find(|(key, _)| names(key, registry)).map(|(_, helper)| helper);
@@ -223,8 +228,8 @@ mod tests {
         }
     }
 
-    fn entry(text: &str, registry: &str) -> Result<String, &'static str> {
-        parse(text)?.entry_for(registry).map_or(Ok(None), Entry::credentials).map(shown)
+    fn shown_entry(text: &str, registry: &str) -> Result<String, &'static str> {
+        entry(text, registry).map(shown)
     }
 
     #[test]
@@ -244,7 +249,7 @@ mod tests {
             ("xr.example:5000", "nobody"),
         ];
         for (registry, expected) in cases {
-            assert_eq!(entry(text, registry).unwrap(), expected, "{registry}");
+            assert_eq!(shown_entry(text, registry).unwrap(), expected, "{registry}");
         }
     }
 
@@ -257,7 +262,7 @@ mod tests {
             r#"{"auths":{"a":{"auth":"hunter2!"}}}"#,
             r#"{"auths":{"a":{"auth":"aHVudGVyMg=="}}}"#,
         ] {
-            let why = entry(text, "a").unwrap_err();
+            let why = shown_entry(text, "a").unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");
         }
         let text = r#"{"auths":{"a":{"auth":"bWU6c2VjcmV0"}}}"#;
@@ -293,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in r#"(\{"auths":\{"a":\{"auth":"[a-zA-Z0-9=+/]{0,20}"\}\}\})|.{0,60}"#) {
-            let _read = entry(&text, "a");
+            let _read = shown_entry(&text, "a");
         }
     }
 }

@@ -15,12 +15,14 @@ pub mod auth;
 mod challenge;
 mod client;
 mod endpoint;
+mod fuzzed;
 mod layout;
 mod pull;
 mod reference;
 mod settings;
 mod token;
 
+pub use fuzzed::read_as_anything;
 pub use pull::{Pulled, pull};
 pub use reference::Reference;
 pub use settings::{Settings, Times};

@@ -54,14 +54,14 @@ impl Store {
         source: &Source,
         layer: &Layer,
         owners: Owners,
-        budget: &Budget,
+        room: &mut Budget,
     ) -> Result<(Reader, Tally)> {
         let path = self.layer_path(layer.diff_id, owners);
         // Who is slower waits here, and finds what the faster one made.
         let _lock = Lock::exclusive(&self.lock_file(layer.diff_id))?;
         let kept = match self.kept(&path) {
             Some(kept) => kept,
-            None => self.take_apart(what, source, layer, owners, budget)?,
+            None => self.take_apart(what, source, layer, owners, room)?,
         };
         Ok((Reader::open(&path)?, Tally { left_out: kept.left_out, clamped: kept.clamped }))
     }
@@ -72,7 +72,7 @@ impl Store {
         source: &Source,
         layer: &Layer,
         owners: Owners,
-        budget: &Budget,
+        room: &mut Budget,
     ) -> Result<Kept> {
         let (partial, path) = (self.partial(layer.diff_id), self.layer_path(layer.diff_id, owners));
         discard(&partial)?;
@@ -82,7 +82,7 @@ impl Store {
             Expected { stored: layer.stored.map(|(_, digest)| digest), diff_id: Some(layer.diff_id) };
         let made = source.layer(layer).and_then(|opened| {
             let into = Writer::create(&partial, owners)?;
-            let tally = layer::keep(what, opened.reader, expected, into, &mut budget.clone())?;
+            let tally = layer::keep(what, opened.reader, expected, into, room)?;
             let kept = Kept { left_out: tally.left_out, clamped: tally.clamped, boot: Some(boot()) };
             let text = serde_json::to_vec(&kept).map_err(|error| failed(error.into()))?;
             fs::write(partial.join(KEPT), text).map_err(failed)?;

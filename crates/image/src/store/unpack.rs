@@ -47,13 +47,14 @@ impl Store {
     fn layers(&self, root: &Path, source: &Source, image: &Image) -> Result<Record> {
         // Nothing that is there already is collected meanwhile.
         let _layers = self.layers_lock()?;
-        let mut budget = Budget::new(self.affordable()?);
+        // What is taken apart needs room; what is there already only counts.
+        let (mut budget, mut room) = (Budget::new(self.limits), Budget::new(self.affordable()?));
         let mut record = Record { boot: Some(boot()), ..Record::default() };
         let owners = owners(root);
         let mut target = Root::open(root, owners)?;
         for (number, layer) in image.layers.iter().enumerate() {
             let what = format!("layer {} of {}", number + 1, image.layers.len());
-            let (mut kept, tally) = self.layer(&what, source, layer, owners, &budget)?;
+            let (mut kept, tally) = self.layer(&what, source, layer, owners, &mut room)?;
             apply(&what, &mut kept, &mut target, &mut budget)?;
             record.left_out += tally.left_out;
             record.clamped += tally.clamped;

@@ -25,7 +25,7 @@ fn run(words: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
-    let cases: [(&[&str], &str, &str); 28] = [
+    let cases: [(&[&str], &str, &str); 30] = [
         (&["run", "--memory", "12q", "-"], "invalid_size", "--memory: `12q`"),
         (&["run", "--timeout", "30", "-"], "invalid_duration", "write 30s or 30ms"),
         (&["run", "--cpu", "lots", "-"], "invalid_cpu", "--cpu: `lots`"),

@@ -147,7 +147,7 @@ fn mirrors_are_asked_first_and_not_believed() {
     assert!(place.told.lock().unwrap().is_empty());
     // A mirror that lies is told of, and passed over.
     fs::write(origin.blob_on_disk(&layer), &good).unwrap();
-    let mut evil = good.clone();
+    let mut evil = good;
     evil[20] ^= 1;
     fs::write(mirror.blob_on_disk(&layer), &evil).unwrap();
     let place = Place::new();

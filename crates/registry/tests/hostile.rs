@@ -316,7 +316,7 @@ fn what_is_for_other_machines_is_unsupported() {
         ErrorCode::ImageUnsupported,
         "not understood",
     );
-    let mut two = manifest.clone();
+    let mut two = manifest;
     two["config"] = json!({});
     two["manifests"] = json!([]);
     refused(&serve(serde_json::to_vec(&two).unwrap()), ErrorCode::ImageInvalid, "at once");

@@ -69,6 +69,6 @@ fn read(store: &Path) -> Result<BTreeMap<String, String>> {
 /// Nothing of that name is there.
 pub(super) fn unknown(reference: &str, why: &str) -> Error {
     let expected = "the path of an OCI layout or of an archive (docker save -o FILE REF makes one), or an image of \
-                    `sandkeep image list`; what neither is comes from a registry, unless --offline says not to";
+                    `sandkeep image list`, or the name of one in a registry";
     Error::Unknown(Problem::refused(ErrorCode::ImageUnknown, reference, why, expected))
 }

@@ -11,7 +11,7 @@ mod hide;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -67,9 +67,6 @@ pub(crate) struct Attributes {
 
 /// Directories that archives imply without having them.
 const IMPLIED: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0 };
-
-/// Bytes that are copied at a time.
-const PIECE_BYTES: usize = 128 * 1024;
 
 impl Root {
     /// The root in the directory `path`.
@@ -306,27 +303,6 @@ impl Owners {
         }
         fchmod(&fd, Mode::from_raw_mode(mode))
     }
-}
-
-/// Copies `content`, which has to be `size` bytes. `damaged` says what a failed read means, `failed` a failed write.
-pub(crate) fn pour(
-    content: &mut impl Read,
-    file: &mut File,
-    size: u64,
-    damaged: impl Fn(io::Error) -> Error,
-    failed: impl Fn(io::Error) -> Error,
-) -> Result<()> {
-    let mut piece = [0; PIECE_BYTES];
-    let mut written = 0;
-    loop {
-        let got = content.read(&mut piece).map_err(&damaged)?;
-        if got == 0 {
-            break;
-        }
-        file.write_all(&piece[..got]).map_err(&failed)?;
-        written += got as u64;
-    }
-    if written == size { Ok(()) } else { Err(damaged(io::ErrorKind::UnexpectedEof.into())) }
 }
 
 /// Where each part of `path` begins and ends.

@@ -194,16 +194,16 @@ impl Store {
     /// # Errors
     /// There is none, or more than one; or the store's.
     pub fn find(&self, reference: &str) -> Result<Stored> {
-        let all = self.list()?;
-        let reference = short_name(reference);
-        let tagged = format!("{reference}:latest");
-        let named = |stored: &&Stored| stored.names.iter().any(|name| name == reference || *name == tagged);
-        if let Some(stored) = all.iter().find(named) {
-            return Ok(stored.clone());
+        let (reference, names) = (short_name(reference), self.names()?);
+        let named = names.get(reference).or_else(|| names.get(&format!("{reference}:latest")));
+        // A name outlives an image that counted in its boot only.
+        if let Some(stored) = named.and_then(|id| self.stored(id, &names)) {
+            return Ok(stored);
         }
         let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
         let plausible = digits.len() >= ID_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let mut fitting = all.into_iter().filter(|stored| plausible && stored.id.hex().starts_with(digits));
+        let mut fitting =
+            self.list()?.into_iter().filter(|stored| plausible && stored.id.hex().starts_with(digits));
         match (fitting.next(), fitting.next()) {
             (Some(stored), None) => Ok(stored),
             (None, _) => Err(names::unknown(reference, "is neither a file nor an image that is here")),

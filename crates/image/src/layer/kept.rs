@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags, futimens, openat};
 
 use super::path::InRoot;
 use crate::error::{Error, Result};
-use crate::root::{Attributes, Owners, pour, times};
+use crate::root::{Attributes, Owners, times};
 
 /// One step from what lower layers show to what this one shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) enum Change {
     Nothing,
 }
 
+/// Bytes that are copied at a time.
+const PIECE_BYTES: usize = 128 * 1024;
 const FILES: &str = "files";
 const INDEX: &str = "index";
 
@@ -71,6 +73,8 @@ pub(crate) struct Writer {
     index: BufWriter<File>,
     next: u64,
     owners: Owners,
+    /// Where content passes; to clear one for every file would take longer than most files.
+    piece: Vec<u8>,
 }
 
 impl Writer {
@@ -81,7 +85,7 @@ impl Writer {
             .create(directory.join(FILES))
             .and_then(|()| Ok((open(&directory.join(FILES))?, File::create_new(directory.join(INDEX))?)));
         let (files, index) = made.map_err(unwritten)?;
-        Ok(Self { files, index: BufWriter::new(index), next: 0, owners })
+        Ok(Self { files, index: BufWriter::new(index), next: 0, owners, piece: vec![0; PIECE_BYTES] })
     }
 
     /// Keeps a file; its number.
@@ -97,7 +101,7 @@ impl Writer {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(&self.files, number.to_string(), flags, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(made.map_err(|errno| unwritten(errno.into()))?);
-        pour(content, &mut file, size, damaged, unwritten)?;
+        pour(&mut self.piece, content, &mut file, size, damaged)?;
         let dressed = self.owners.dress(&file, attributes, 0o777);
         dressed
             .and_then(|()| futimens(&file, &times(attributes)))
@@ -125,6 +129,26 @@ impl Writer {
     pub(super) fn finish(mut self) -> Result<()> {
         self.index.flush().map_err(unwritten)
     }
+}
+
+/// Copies `content`, which has to be `size` bytes, by way of `piece`. `damaged` says what a failed read means.
+fn pour(
+    piece: &mut [u8],
+    content: &mut impl Read,
+    file: &mut File,
+    size: u64,
+    damaged: impl Fn(io::Error) -> Error,
+) -> Result<()> {
+    let mut written = 0;
+    loop {
+        let got = content.read(piece).map_err(&damaged)?;
+        if got == 0 {
+            break;
+        }
+        file.write_all(&piece[..got]).map_err(unwritten)?;
+        written += got as u64;
+    }
+    if written == size { Ok(()) } else { Err(damaged(io::ErrorKind::UnexpectedEof.into())) }
 }
 
 /// A layer that was taken apart.

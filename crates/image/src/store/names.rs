@@ -29,6 +29,11 @@ impl Names {
         self.table.iter().filter(|(_, of)| **of == hex).map(|(name, _)| name.clone()).collect()
     }
 
+    /// The image of that name.
+    pub(super) fn get(&self, name: &str) -> Option<Digest> {
+        Digest::from_hex(self.table.get(name)?)
+    }
+
     pub(super) fn add(&mut self, names: &[String], id: Digest) -> Result<()> {
         self.change(|table| table.extend(names.iter().map(|name| (name.clone(), id.hex()))))
     }

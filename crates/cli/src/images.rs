@@ -111,7 +111,12 @@ impl Found {
             let image = source.image()?;
             return Ok(Self::At(source, image));
         }
-        let stored = match (store.find(reference), registry, named(reference)) {
+        let name = named(reference);
+        // Docker's registry has several names, and a tag beside a digest says nothing.
+        let known = store
+            .find(reference)
+            .or_else(|error| name.as_ref().and_then(|name| store.find(&name.to_string()).ok()).ok_or(error));
+        let stored = match (known, registry, name) {
             (Ok(stored), _, _) => stored,
             (Err(error), Some(registry), Some(name)) if error.code() == ErrorCode::ImageUnknown => {
                 return registry.pull(&name, store).map(Self::Here);

@@ -42,6 +42,28 @@ fn an_image_is_pulled_when_it_is_not_here() {
 }
 
 #[test]
+fn an_image_is_known_by_whatever_means_it() {
+    let here = Here::new();
+    let image = Image::of([busybox_layer()]);
+    let digest = image.manifest(&mut Vec::new())["digest"].as_str().unwrap().to_owned();
+    let server = Server::of(&image, |_, _, _| false);
+    let pinned = format!("{}/box@{digest}", server.name);
+    here.run(&["--image", &pinned, "--", "echo"]).done().assert_status(0);
+    let asked = server.asked_for("");
+    let tagged = pinned.replace("/box@", "/box:7@");
+    for name in [&pinned, &tagged] {
+        here.run(&["--image", name, "--", "echo"]).done().assert_status(0);
+    }
+    assert_eq!((server.asked_for("HEAD"), server.asked_for("")), (0, asked));
+    // A name of Docker's, as long as it can be written.
+    let saved = here.save(&image.named("box:1"));
+    assert_eq!(here.image(&["import", &saved]).0, Some(0));
+    for name in ["box:1", "docker.io/library/box:1", "index.docker.io/box:1"] {
+        here.run(&["--offline", "--image", name, "--", "echo"]).done().assert_status(0);
+    }
+}
+
+#[test]
 fn nothing_is_written_through_a_file_that_images_share() {
     let here = Here::new();
     let data = Tar::new().dir_as("data", 0o777, 0).file_as("data/all", "1\n", 0o666, 0).end();

@@ -324,6 +324,18 @@ fn what_is_for_other_machines_is_unsupported() {
 }
 
 #[test]
+fn an_image_that_cannot_be_unpacked_leaves_nothing() {
+    let layers = [support::base(), Tar::new().file("../out", "x").end()];
+    let server = Server::of(&Image::of(layers), |_, _, _| false);
+    let place = Place::new();
+    let pulled = place.pull(&format!("{}/one:1", server.name)).unwrap();
+    let refused = place.store().ready(&pulled.source, &pulled.image, || ()).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::ImageInvalid, "{refused}");
+    drop(pulled);
+    place.assert_empty();
+}
+
+#[test]
 fn sizes_that_cannot_be_are_refused_before_they_are_fetched() {
     let image = derived("one");
     let (mut files, mut documents) = (Vec::new(), Vec::new());

@@ -21,7 +21,8 @@ pub struct Incoming {
     path: PathBuf,
     owners: Owners,
     _lock: File,
-    _layers: Lock,
+    /// Until the end.
+    layers: Option<Lock>,
 }
 
 impl Store {
@@ -48,7 +49,7 @@ impl Store {
             DirBuilder::new().mode(0o700).create(&inner).map_err(failed)?;
             let owners = owners(&inner);
             let store = Store { path: self.path.clone(), limits: self.limits };
-            return Ok(Incoming { store, path, owners, _lock: lock, _layers: layers });
+            return Ok(Incoming { store, path, owners, _lock: lock, layers: Some(layers) });
         }
     }
 
@@ -96,5 +97,8 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         // If this fails, it is swept later.
         let _left = discard(&self.path);
+        // Layers of an image that could not be unpacked in the end.
+        drop(self.layers.take());
+        self.store.collect_layers();
     }
 }

@@ -1,5 +1,9 @@
 //! A registry with TLS that leads to plain text, where whoever listens would see and change everything.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail like tests, and skips are told"
+)]
 
 mod support;
 

@@ -64,8 +64,12 @@ impl Reference {
 /// As people write it: without what Docker's registry adds, with its tag or, where there is one, its digest.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.registry == DEFAULT {
-            f.write_str(self.repository.strip_prefix(DEFAULT_OWNER).unwrap_or(&self.repository))?;
+        let short = self.repository.strip_prefix(DEFAULT_OWNER).filter(|last| !last.contains('/'));
+        let short = short.unwrap_or(&self.repository);
+        // Else it would read as another registry's.
+        let is_plain = !short.split_once('/').is_some_and(|(first, _)| names_host(first));
+        if self.registry == DEFAULT && is_plain {
+            f.write_str(short)?;
         } else {
             write!(f, "{}/{}", self.registry, self.repository)?;
         }
@@ -179,6 +183,9 @@ mod tests {
         check("localhost:5000/a:1", "localhost:5000", "a", "1", "localhost:5000/a:1");
         check("[::1]:5000/a", "[::1]:5000", "a", "latest", "[::1]:5000/a:latest");
         check("127.0.0.1:5000/a", "127.0.0.1:5000", "a", "latest", "127.0.0.1:5000/a:latest");
+        // Not to be taken for other registries.
+        check("docker.io/x.y/a", "docker.io", "x.y/a", "latest", "docker.io/x.y/a:latest");
+        check("library/x.y/a", "docker.io", "library/x.y/a", "latest", "library/x.y/a:latest");
         let pinned = format!("python:3@{DIGEST}");
         check(&pinned, "docker.io", "library/python", "3", &format!("python@{DIGEST}"));
         assert_eq!(Reference::parse(&pinned).unwrap().digest().unwrap().to_string(), DIGEST);

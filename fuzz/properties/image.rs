@@ -45,22 +45,26 @@ fn summed(data: &[u8]) -> Vec<u8> {
 
 fn check(data: &[u8]) {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let (root, host) = (place.path().join("root"), place.path().join("host"));
+    let (root, kept, host) =
+        (place.path().join("root"), place.path().join("kept"), place.path().join("host"));
     // Alone, and above itself: what it made is then of a lower layer.
     for layers in [&[data][..], &[data, data]] {
         fs::create_dir(&root).expect("a directory of our own");
+        fs::create_dir(&kept).expect("a directory of our own");
         fs::write(&host, PRECIOUS).expect("a file of our own");
-        if let Err(error) = unpack_unchecked(&root, layers.iter().copied(), LIMITS) {
+        if let Err(error) = unpack_unchecked(&kept, &root, layers.iter().copied(), LIMITS) {
             safe_to_show(&error);
         }
         assert_eq!(fs::read_to_string(&host).expect("our file is there"), PRECIOUS);
         assert_eq!(
             fs::read_dir(place.path()).expect("our directory").count(),
-            2,
+            3,
             "something was made outside"
         );
         harmless(&root, 0);
+        harmless(&kept, 0);
         fs::remove_dir_all(&root).expect("what was made can be removed");
+        fs::remove_dir_all(&kept).expect("what was kept can be removed");
     }
     archive(place.path(), data);
 }

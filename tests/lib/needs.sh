@@ -25,6 +25,7 @@ NEEDS=(
     "test|cmd:busybox|busybox-static"
     "test|cmd:mkfs.ext4|e2fsprogs"
     "test|cmd:musl-gcc|musl-tools"
+    "test|cmd:docker-registry|docker-registry"
     "test|cmd:bwrap|bubblewrap"
     "test|cmd:debootstrap|debootstrap"
     "test|cmd:npm|npm"

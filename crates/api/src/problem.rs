@@ -112,8 +112,12 @@ pub const fn told(code: ErrorCode) -> Told {
         C::SandboxFailed
         | C::SandboxLost
         | C::ProtocolError
-        // What a client says of a server is never an answer of one.
+        // What a client says of a server or of a registry is never an answer of one.
         | C::ServerUnreachable
+        | C::RegistryDenied
+        | C::RegistryInvalid
+        | C::RegistryUnavailable
+        | C::CredentialsUnusable
         | C::Internal
         | C::ConfigInvalid
         | C::MasterKeyMismatch

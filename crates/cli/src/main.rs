@@ -124,7 +124,7 @@ impl Command {
             Command::Bench(args) => bench::execute(args).await,
             Command::Doctor(args) => doctor::execute(&args).await,
             Command::Config(args) => config::execute(&args),
-            Command::Image(args) => image::execute(&args),
+            Command::Image(args) => image::execute(&args).await,
             Command::Explain(args) => explain::execute(&args),
             Command::Completions(args) => completions::execute(&args),
             Command::Version(args) => version::execute(&args),

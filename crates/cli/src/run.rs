@@ -30,6 +30,7 @@ use result::Verdict;
 use writer::{Writer, Written};
 
 use crate::host;
+use crate::images;
 use crate::out::{self, Stop};
 
 pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
@@ -37,7 +38,10 @@ pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {
     let results = args.out.as_deref().map(Destination::open).transpose()?;
     let driver = host::driver(args.state_dir.as_ref())?;
     // Before interrupts are ours: until here nothing needs an orderly end.
-    let _image = request.base.ready()?;
+    let unpacked = request.base.ready()?;
+    if let Some(image) = unpacked.as_ref().or_else(|| request.base.here()) {
+        images::probe(image, &driver).await;
+    }
     let mut interrupts = Interrupts::listen()?;
     let sandbox = tokio::select! {
         made = driver.create(&request.sandbox) => made?,

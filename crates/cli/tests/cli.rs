@@ -25,7 +25,7 @@ fn run(words: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
-    let cases: [(&[&str], &str, &str); 28] = [
+    let cases: [(&[&str], &str, &str); 30] = [
         (&["run", "--memory", "12q", "-"], "invalid_size", "--memory: `12q`"),
         (&["run", "--timeout", "30", "-"], "invalid_duration", "write 30s or 30ms"),
         (&["run", "--cpu", "lots", "-"], "invalid_cpu", "--cpu: `lots`"),
@@ -40,7 +40,11 @@ fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
         (&["run", "--mount", "x", "-"], "mount_refused", "SRC:DEST"),
         (&["run", "--file", "/nonexistent", "-"], "file_unreadable", "`/nonexistent`"),
         (&["run", "--root-dir", "/nonexistent", "-"], "root_unusable", "--root-dir"),
-        (&["run", "--image", "python:3.12-slim", "x"], "image_unknown", "docker save -o FILE REF"),
+        (
+            &["run", "--offline", "--image", "python:3.12-slim", "x"],
+            "image_unknown",
+            "docker save -o FILE REF",
+        ),
         (&["run", "--image", "/dev/null", "--", "true"], "image_invalid", "neither a file nor a directory"),
         (
             &["run", "--image", "/usr", "--", "true"],
@@ -48,6 +52,8 @@ fn what_is_wrong_is_refused_with_its_code_and_value_before_anything_starts() {
             "--image: the image: has neither index.json",
         ),
         (&["run", "--image", "x", "--root-dir", "/", "-"], "invalid_value", "--root-dir"),
+        (&["image", "pull", "Python"], "image_unknown", "`Python`"),
+        (&["run", "--image", "missing.tar", "--", "x"], "image_unknown", "`missing.tar`"),
         (&["image", "import", "/nonexistent"], "file_unreadable", "/nonexistent"),
         (&["image", "rm", "nothing:1"], "image_unknown", "`nothing:1`"),
         (&["run", "/nonexistent.py"], "file_unreadable", "`/nonexistent.py`"),

@@ -1,13 +1,16 @@
-//! One layer: from its stored bytes to changes of a root file system.
+//! One layer: from its stored bytes to what is kept of it, and from that to changes of a root file system.
 //!
-//! Bytes are read once: hashed as they are stored, decompressed, hashed again as the plain archive, taken apart into
-//! [`member`]s and applied ([`apply`]). That both digests are right is known only at the end, so a root counts for
-//! nothing until every layer's were: the store makes it under another name.
+//! Bytes are read once: hashed as they are stored, decompressed, hashed again as the plain archive, and taken apart
+//! ([`take_apart`]) into what is [`kept`]: files, and an index of what to do with them. That both digests are right is
+//! known only at the end, so the store makes it under another name. What is kept is applied ([`apply`]) to the root of
+//! every image that has the layer.
 
 pub(crate) mod apply;
 mod compression;
+pub(crate) mod kept;
 pub(crate) mod member;
 pub(crate) mod path;
+mod take_apart;
 mod zstd;
 
 use std::io::{self, Read};
@@ -15,10 +18,10 @@ use std::io::{self, Read};
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, Result, shown};
 use crate::limits::Budget;
-use crate::root::Root;
-use apply::Tally;
 use compression::Decompressed;
+use kept::Writer;
 use member::Members;
+pub(crate) use take_apart::Tally;
 
 /// What the bytes of a layer have to be.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +32,15 @@ pub(crate) struct Expected {
     pub(crate) diff_id: Option<Digest>,
 }
 
-/// Applies the layer that `from` gives to `root`. `what` names it in errors.
+/// Takes the layer apart that `from` gives. `what` names it in errors.
 ///
 /// # Errors
-/// It is damaged, is not what was expected, or breaks a rule; the root is then good for nothing.
-pub(crate) fn unpack(
+/// It is damaged, is not what was expected, or breaks a rule; what was written is then good for nothing.
+pub(crate) fn keep(
     what: &str,
     from: impl Read,
     expected: Expected,
-    root: &mut Root,
+    mut into: Writer,
     budget: &mut Budget,
 ) -> Result<Tally> {
     let damaged = |error| damaged(what, error);
@@ -45,7 +48,8 @@ pub(crate) fn unpack(
     let plain = Decompressed::open(stored, budget.limits).map_err(damaged)?;
     let mut archive = tar::Archive::new(Hashing::new(plain, expected.diff_id.is_some()));
     let entries = archive.entries().map_err(damaged)?.raw(true);
-    let tally = apply::apply(what, &mut Members::new(entries), root, budget)?;
+    let tally = take_apart::take_apart(what, &mut Members::new(entries), &mut into, budget)?;
+    into.finish()?;
     // What follows the end of the archive is part of the digests all the same.
     let mut plain = archive.into_inner();
     io::copy(&mut plain, &mut io::sink()).map_err(damaged)?;

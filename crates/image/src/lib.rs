@@ -3,7 +3,8 @@
 //! [`source`] finds out what a path holds: an OCI image layout (directory or tar) or an archive of `docker save`. Its
 //! reading changes nothing. [`Store`] has one directory for each unpacked image, named by the image's id, which is the
 //! digest of its configuration; that names the digests of all layers, so an image that is there was checked whole.
-//! A pull from a registry will be another source for the same store.
+//! Layers are kept once and shared by the images that have them. A pull from a registry writes a layout into a directory
+//! of the store's ([`Incoming`]), which is then a source like any other.
 //!
 //! Everything read here is hostile: names, sizes, links and numbers in archives are what an attacker wants them to be,
 //! and this code runs with the rights of whoever starts it, often root. So what parses is Rust without our own
@@ -18,6 +19,7 @@ mod digest;
 mod error;
 mod layer;
 pub mod limits;
+pub mod manifest;
 mod platform;
 mod root;
 pub mod source;
@@ -28,5 +30,5 @@ pub use config::Config;
 pub use digest::Digest;
 pub use error::Error;
 pub use source::{Image, Source};
-pub use store::{Held, Store, Stored};
+pub use store::{Held, Incoming, Runtime, Store, Stored};
 pub use unchecked::unpack_unchecked;

@@ -54,7 +54,7 @@ impl Limits {
 }
 
 /// What is left of the limits while an image is unpacked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Budget {
     pub(crate) limits: Limits,
     bytes: u64,

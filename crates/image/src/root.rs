@@ -11,7 +11,7 @@ mod hide;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -24,6 +24,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, shown};
+use crate::layer::kept;
 use crate::layer::path::InRoot;
 use crate::limits::DEPTH;
 
@@ -55,7 +56,7 @@ struct Directory {
 }
 
 /// What a file, directory or link has besides its name and content.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -66,9 +67,6 @@ pub(crate) struct Attributes {
 
 /// Directories that archives imply without having them.
 const IMPLIED: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0 };
-
-/// Bytes that are copied at a time.
-const PIECE_BYTES: usize = 128 * 1024;
 
 impl Root {
     /// The root in the directory `path`.
@@ -99,36 +97,41 @@ impl Root {
             .map_err(|errno| failed(path, errno))
     }
 
-    /// A file with what `content` gives, which has to be `size` bytes. `damaged` says what a failed read means.
-    pub(crate) fn file(
+    /// A file that is kept as `number` in the directory `files`: another name of it, or a copy where there cannot be one.
+    pub(crate) fn adopt(
         &mut self,
         path: &InRoot,
         attributes: Attributes,
-        size: u64,
-        content: &mut impl Read,
-        damaged: impl Fn(io::Error) -> Error,
+        files: BorrowedFd<'_>,
+        number: u64,
     ) -> Result<()> {
         let Some((parent, name)) = self.place(path)? else {
             return Err(Error::invalid("the image", "has a file for its root"));
         };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = self.make(&parent, name, |fd, name| openat(fd, name, flags, Mode::RUSR | Mode::WUSR));
-        let mut file = File::from(made.map_err(|errno| failed(path, errno))?);
-        let mut piece = [0; PIECE_BYTES];
-        let mut written = 0;
-        loop {
-            let got = content.read(&mut piece).map_err(&damaged)?;
-            if got == 0 {
-                break;
+        let of = number.to_string();
+        match self.make(&parent, name, |fd, name| linkat(files, &*of, fd, name, AtFlags::empty())) {
+            // It has as many names as the file system allows, or lies on another one.
+            Err(Errno::MLINK | Errno::XDEV | Errno::PERM) => {
+                let from = kept::file(files, number).map_err(|error| failed_io(path, error))?;
+                self.copy(path, (&parent, name), attributes, from)
             }
-            file.write_all(&piece[..got]).map_err(|error| failed_io(path, error))?;
-            written += got as u64;
+            other => other.map_err(|errno| failed(path, errno)),
         }
-        if written != size {
-            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let dressed = self.dress(&file, attributes, 0o777).and_then(|()| futimens(&file, &times(attributes)));
-        dressed.map_err(|errno| failed(path, errno))
+    }
+
+    fn copy(
+        &mut self,
+        path: &InRoot,
+        (parent, name): (&Directory, &[u8]),
+        attributes: Attributes,
+        mut from: File,
+    ) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = self.make(parent, name, |fd, name| openat(fd, name, flags, Mode::RUSR | Mode::WUSR));
+        let mut file = File::from(made.map_err(|errno| failed(path, errno))?);
+        io::copy(&mut from, &mut file).map_err(|error| failed_io(path, error))?;
+        let dressed = self.owners.dress(&file, attributes, 0o777);
+        dressed.and_then(|()| futimens(&file, &times(attributes))).map_err(|errno| failed(path, errno))
     }
 
     /// A symbolic link to `target`, whatever that is.
@@ -281,20 +284,22 @@ impl Root {
         attributes: Attributes,
     ) -> rustix::io::Result<()> {
         // Sticky stays: it makes /tmp what it is. Times do not: what is made in a directory later would change them.
-        self.dress(&open_directory(parent.fd.as_fd(), OsStr::from_bytes(name))?, attributes, 0o1777)
+        self.owners.dress(&open_directory(parent.fd.as_fd(), OsStr::from_bytes(name))?, attributes, 0o1777)
     }
+}
 
+impl Owners {
     /// Gives attributes to what is open: of the mode those bits that are `allowed`. Set-id bits never are: no sandbox
     /// honours them, and outside of one they would be a way to become somebody.
-    fn dress(&self, fd: impl AsFd, attributes: Attributes, allowed: u32) -> rustix::io::Result<()> {
+    pub(crate) fn dress(self, fd: impl AsFd, attributes: Attributes, allowed: u32) -> rustix::io::Result<()> {
         let mut mode = attributes.mode & allowed;
-        match self.owners {
-            Owners::Image => {
+        match self {
+            Self::Image => {
                 let (uid, gid) = owner(attributes);
                 fchown(&fd, uid, gid)?;
             }
-            Owners::Us if allowed & 0o1000 != 0 => mode |= 0o700,
-            Owners::Us => mode |= 0o400,
+            Self::Us if allowed & 0o1000 != 0 => mode |= 0o700,
+            Self::Us => mode |= 0o400,
         }
         fchmod(&fd, Mode::from_raw_mode(mode))
     }
@@ -316,7 +321,7 @@ fn owner(attributes: Attributes) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
 }
 
-fn times(attributes: Attributes) -> Timestamps {
+pub(crate) fn times(attributes: Attributes) -> Timestamps {
     let time = Timespec { tv_sec: attributes.mtime, tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
 }

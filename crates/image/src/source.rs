@@ -194,13 +194,22 @@ impl Found {
 
 /// A name as people write it, of one that an archive chose; `None` when it is none.
 pub(crate) fn name_of(name: &str) -> Option<String> {
-    let short = name.strip_prefix("docker.io/").unwrap_or(name);
-    let short = short.strip_prefix("library/").unwrap_or(short);
+    let short = short_name(name);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let first = short.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     // Without a tag it is one: that alone names nothing.
     let named = short.contains(':') && !short.ends_with(':');
     (first && named && short.len() <= limits::NAME_BYTES && short.bytes().all(fits)).then(|| short.to_owned())
+}
+
+/// Without what Docker's registry adds to names, unless the rest would then mean another registry.
+pub(crate) fn short_name(name: &str) -> &str {
+    let rest = name.strip_prefix("docker.io/").unwrap_or(name);
+    match rest.split_once('/') {
+        Some(("library", last)) if !last.contains('/') => last,
+        Some((first, _)) if first == "localhost" || first.contains(['.', ':']) => name,
+        Some(_) | None => rest,
+    }
 }
 
 impl Files {
@@ -253,4 +262,24 @@ fn plain_file(path: &Path) -> Result<Option<Opened>> {
         return Err(Error::invalid(path.display().to_string(), "is not a file"));
     }
     Ok(Some(Opened { size: meta.len(), reader: Box::new(file) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shortened_where_they_then_mean_the_same() {
+        for (name, short) in [
+            ("docker.io/library/python:3.12", "python:3.12"),
+            ("library/python:3", "python:3"),
+            ("docker.io/owner/name:1", "owner/name:1"),
+            ("ghcr.io/owner/name:1", "ghcr.io/owner/name:1"),
+            ("docker.io/ghcr.io/name:1", "docker.io/ghcr.io/name:1"),
+            ("library/ghcr.io/name:1", "library/ghcr.io/name:1"),
+            ("docker.io/localhost/name:1", "docker.io/localhost/name:1"),
+        ] {
+            assert_eq!(name_of(name).as_deref(), Some(short), "{name}");
+        }
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! STORE/locks/ID       held shared while a sandbox uses the image, exclusively while it is made or removed
-//! STORE/unpacked/ID/   root/, config.json, image.json: complete, since it came here by one rename
-//! STORE/partial/ID/    being made or removed; what nobody holds the lock of is swept
-//! STORE/names.json     names that `sandkeep image import` gave
+//! STORE/unpacked/ID/   root/, config.json, image.json: complete, since it came here by one rename; runtimes.json later
+//! STORE/layers/DIFF/   a layer taken apart: its files, which the images that have it share by hard links
+//! STORE/partial/ID/    an image or layer being made or removed; what nobody holds the lock of is swept
+//! STORE/incoming/N/    blobs of a pull, which holds a lock on the directory itself; else swept
+//! STORE/names.json     names that `sandkeep image import` and pulls gave
 //! ```
 //!
 //! The kernel drops a lock with its holder, so that a kill at any point needs no repair: what was not renamed yet is a
@@ -15,9 +17,12 @@
 //! The directories are ours alone (mode 0700): as root they hold files of any owner, and nobody may reach those by
 //! another way than a sandbox.
 
+mod incoming;
+mod layers;
 mod lock;
 mod names;
 mod record;
+mod runtimes;
 mod unpack;
 
 use std::fs;
@@ -30,11 +35,13 @@ use crate::config::{Config, Document};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::source::{Image, Source};
+use crate::source::{Image, Source, short_name};
+pub use incoming::Incoming;
 use lock::Lock;
 use names::Names;
 use record::Record;
 pub use record::Stored;
+pub use runtimes::Runtime;
 
 /// The store in a directory of ours.
 #[derive(Debug)]
@@ -101,7 +108,7 @@ impl Store {
     }
 
     fn create(&self) -> Result<()> {
-        for part in ["locks", "unpacked", "partial"] {
+        for part in ["locks", "unpacked", "layers", "partial", "incoming"] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path.join(part));
             made.map_err(|error| Error::store(format!("{} cannot be made", self.path.display()), error))?;
         }
@@ -140,7 +147,11 @@ impl Store {
                     before();
                 }
                 self.sweep();
-                self.make(source, image)?;
+                let made = self.make(source, image);
+                if made.is_err() {
+                    self.collect_layers();
+                }
+                made?;
             }
             // Not in one step: the image may be gone again, and the next round makes it anew.
             if let Some(held) = self.held(image.id, lock.share()?)? {
@@ -159,6 +170,7 @@ impl Store {
         let unpacked = self.unpacked(held.id);
         let directory = fs::File::open(&unpacked).map_err(failed)?;
         rustix::fs::syncfs(&directory).map_err(|errno| failed(errno.into()))?;
+        self.keep_layers(held.id)?;
         let kept = Record { boot: None, ..record };
         kept.replace(&unpacked.join(RECORD)).and_then(|()| directory.sync_all()).map_err(failed)
     }
@@ -182,15 +194,16 @@ impl Store {
     /// # Errors
     /// There is none, or more than one; or the store's.
     pub fn find(&self, reference: &str) -> Result<Stored> {
-        let all = self.list()?;
-        let tagged = format!("{reference}:latest");
-        let named = |stored: &&Stored| stored.names.iter().any(|name| name == reference || *name == tagged);
-        if let Some(stored) = all.iter().find(named) {
-            return Ok(stored.clone());
+        let (reference, names) = (short_name(reference), self.names()?);
+        let named = names.get(reference).or_else(|| names.get(&format!("{reference}:latest")));
+        // A name outlives an image that counted in its boot only.
+        if let Some(stored) = named.and_then(|id| self.stored(id, &names)) {
+            return Ok(stored);
         }
         let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
         let plausible = digits.len() >= ID_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let mut fitting = all.into_iter().filter(|stored| plausible && stored.id.hex().starts_with(digits));
+        let mut fitting =
+            self.list()?.into_iter().filter(|stored| plausible && stored.id.hex().starts_with(digits));
         match (fitting.next(), fitting.next()) {
             (Some(stored), None) => Ok(stored),
             (None, _) => Err(names::unknown(reference, "is neither a file nor an image that is here")),
@@ -215,7 +228,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Removes an image; the bytes that this frees.
+    /// Removes an image and the layers that no other has; the bytes that it came to.
     ///
     /// # Errors
     /// It is in use, or not there; or the store's.
@@ -237,6 +250,7 @@ impl Store {
             }
         }
         discard(&partial)?;
+        self.collect_layers();
         Ok(record.map_or(0, |record| record.size_bytes))
     }
 
@@ -272,6 +286,7 @@ impl Store {
             unpacked_at: modified(&unpacked.join(RECORD))?,
             used_at: modified(&lock)?,
             in_use: Lock::is_held(&lock),
+            runtimes: self.runtimes(id),
         })
     }
 

@@ -60,7 +60,7 @@ impl Place {
 
     #[track_caller]
     fn assert_empty(&self) {
-        for part in ["unpacked", "partial"] {
+        for part in ["unpacked", "partial", "layers", "incoming"] {
             let left =
                 fs::read_dir(self.directory.path().join("store").join(part)).map_or(0, Iterator::count);
             assert_eq!(left, 0, "something is left in {part}");

@@ -38,8 +38,9 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
 }
 
 fn unpacked(layers: &[Vec<u8>]) -> (tempfile::TempDir, BTreeMap<String, String>) {
-    let directory = tempfile::tempdir().unwrap();
-    unpack_unchecked(directory.path(), layers.iter().map(Vec::as_slice), Limits::DEFAULT).unwrap();
+    let (directory, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    unpack_unchecked(kept.path(), directory.path(), layers.iter().map(Vec::as_slice), Limits::DEFAULT)
+        .unwrap();
     let tree = tree(directory.path());
     (directory, tree)
 }

@@ -27,7 +27,7 @@ use sandkeep_protocol::supervisor as proto;
 use crate::driver::{BoxFuture, Driver, Layer, Owned, Root, Sandbox, SandboxSpec};
 use connection::Connection;
 use doors::{Doors, Met};
-pub use resolve::{Interpreter, interpreters};
+pub use resolve::{Interpreter, SEARCH_PATH, interpreters, names};
 pub use state::{Slots, StateDirectory};
 
 /// First host id of the ranges that root's sandboxes get: above what systemd gives to containers, and far from

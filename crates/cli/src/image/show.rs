@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
-use sandkeep_image::Stored;
+use sandkeep_image::{Runtime, Stored};
 use serde::Serialize;
 
 use crate::out::{self, Stop};
@@ -21,6 +21,7 @@ struct Row<'a> {
     unpacked_at: Timestamp,
     used_at: Timestamp,
     in_use: bool,
+    runtimes: Option<&'a [Runtime]>,
 }
 
 impl<'a> From<&'a Stored> for Row<'a> {
@@ -35,6 +36,7 @@ impl<'a> From<&'a Stored> for Row<'a> {
             unpacked_at: timestamp(stored.unpacked_at),
             used_at: timestamp(stored.used_at),
             in_use: stored.in_use,
+            runtimes: stored.runtimes.as_deref(),
         }
     }
 }
@@ -57,6 +59,29 @@ pub(super) fn table(all: &[Stored]) -> Result<(), Stop> {
         let used = if stored.in_use { "now".to_owned() } else { to_the_second(stored.used_at) };
         let size = ByteSize::from_bytes(stored.size_bytes).rounded();
         row(&stored.id.short(), &size, &used, &stored.names.join(" "))?;
+    }
+    Ok(())
+}
+
+/// Everything, in a few lines.
+pub(super) fn whole(stored: &Stored) -> Result<(), Stop> {
+    let row = |what: &str, is: &str| out::line(format!("{what:<10}{is}").trim_end());
+    row("id", &stored.id.to_string())?;
+    row("names", &stored.names.join(" "))?;
+    row(
+        "size",
+        &format!("{} in {} entries", ByteSize::from_bytes(stored.size_bytes).rounded(), stored.entries),
+    )?;
+    row("unpacked", &to_the_second(stored.unpacked_at))?;
+    row("used", &if stored.in_use { "now".to_owned() } else { to_the_second(stored.used_at) })?;
+    match stored.runtimes.as_deref() {
+        None => row("runtimes", "not looked for yet")?,
+        Some([]) => row("runtimes", "none that are known")?,
+        Some(all) => {
+            for Runtime { language, path, version } in all {
+                row("runtime", &format!("{language} {} ({path})", version.as_deref().unwrap_or("-")))?;
+            }
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use sandkeep_core::limits::LimitsRequest;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_core::size::ByteSize;
 
-use crate::images::StoreArgs;
+use crate::images::{OfflineArg, RegistryArgs, StoreArgs};
 
 use super::words::{CopyArg, EventArg, MountArg, Source, UserArg, Variable};
 
@@ -72,13 +72,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Sandbox")]
     pub(super) root_dir: Option<PathBuf>,
 
-    /// Start from a container image: an OCI layout (directory or tar), an archive of docker save, or one that
-    /// `sandkeep image list` shows. Without code or command, what the image runs is run.
+    /// Start from a container image: an OCI layout (directory or tar), an archive of docker save, one that
+    /// `sandkeep image list` shows, or else one of a registry. Without code or command, what the image runs is run.
     #[arg(long, value_name = "IMAGE", help_heading = "Sandbox", conflicts_with = "root_dir")]
     pub(super) image: Option<String>,
 
     #[command(flatten)]
     pub(super) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(super) offline: OfflineArg,
+
+    #[command(flatten)]
+    pub(super) registry: RegistryArgs,
 
     /// strict: one user, read-only programs; dev: writable programs, inside-root, sudo.
     #[arg(
@@ -172,6 +178,7 @@ Examples:
   sandkeep run --kind handler --event '{\"name\": \"Ada\"}' greet.mjs
   sandkeep run --mount ./data:/data --out results report.sh
   sandkeep run -- ls -l /
+  sandkeep run --image python:3.12-slim script.py
   sandkeep run --image python.tar script.py
   tar c . | sandkeep run --stdin - -- tar t
 

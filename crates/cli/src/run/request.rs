@@ -54,12 +54,13 @@ pub(super) fn build(args: &Args) -> Result<Request, Problem> {
     let (limits, explicit) = limits(&args.limits.request(), host::processors())?;
     let profile = args.profile.unwrap_or(defaults::PROFILE);
     let user = user(args.user, profile)?;
-    let base = Base::find(args)?;
-    let config = base.config();
     let mounts = args.mounts.iter().map(mount).collect::<Result<_, _>>()?;
-    let env = environment(config, &args.env_file, &args.env)?;
     let files = files(&args.copies, limits.disk)?;
     let input = args.stdin.clone().map(readable).transpose()?;
+    // Last of what can be refused without it: an image may have to be pulled.
+    let base = Base::find(args)?;
+    let config = base.config();
+    let env = environment(config, &args.env_file, &args.env)?;
     let work = work(args, config)?;
     // Scripts and handlers stand where their files are; a command is the image's as much as ours.
     let cwd = config.filter(|_| work.kind() == Kind::Command).and_then(|config| config.working_dir.clone());

@@ -12,30 +12,30 @@ use crate::image::{Image, Tar, archive, write};
 use crate::support::{Run, binary, directory, is_root, persona, run};
 
 /// Images and a store of one test.
-struct Here(tempfile::TempDir);
+pub(crate) struct Here(tempfile::TempDir);
 
 impl Here {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(directory())
     }
 
     /// The image as an archive of `docker save`.
-    fn save(&self, image: &Image) -> String {
+    pub(crate) fn save(&self, image: &Image) -> String {
         let path = self.0.path().join(format!("{}.tar", image.id().replace(':', "-")));
         fs::write(&path, archive(&image.saved())).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.0.path().join("store")
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         run(args).host_variable("SANDKEEP_IMAGE_DIR", self.store().to_str().unwrap())
     }
 
     /// `sandkeep image ARGS --json`: exit status and what it printed.
-    fn image(&self, args: &[&str]) -> (Option<i32>, Value) {
+    pub(crate) fn image(&self, args: &[&str]) -> (Option<i32>, Value) {
         let mut command = Command::new(binary());
         command.arg("image").args(args).arg("--json").env("SANDKEEP_IMAGE_DIR", self.store());
         let output = command.output().unwrap();
@@ -49,7 +49,7 @@ fn busybox() -> Vec<u8> {
 }
 
 /// One static program as several.
-fn busybox_layer() -> Vec<u8> {
+pub(crate) fn busybox_layer() -> Vec<u8> {
     let layer = Tar::new().dir("bin").program("bin/busybox", busybox());
     let applets = ["sh", "cat", "ls", "id", "pwd", "env", "echo", "touch", "stat", "rm", "sleep", "mkdir"];
     applets.iter().fold(layer, |tar, applet| tar.symlink(&format!("bin/{applet}"), "busybox")).end()
@@ -73,12 +73,12 @@ fn nothing_but_one_static_program_runs() {
 }
 
 /// Adds files of the host at their own paths, links resolved.
-fn with_files(tar: Tar, paths: &BTreeSet<PathBuf>) -> Tar {
+pub(crate) fn with_files(tar: Tar, paths: &BTreeSet<PathBuf>) -> Tar {
     paths.iter().fold(tar, |tar, path| tar.program(path.to_str().unwrap(), fs::read(path).unwrap()))
 }
 
 /// A program of the host with the libraries that its loader asks for.
-fn with_libraries(program: &Path) -> BTreeSet<PathBuf> {
+pub(crate) fn with_libraries(program: &Path) -> BTreeSet<PathBuf> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
@@ -228,7 +228,7 @@ fn an_image_that_is_used_is_not_removed() {
     let (status, removed) = here.image(&["rm", "used:1"]);
     assert_eq!((status, &removed[0]["id"]), (Some(0), &image.id().into()));
     assert_eq!(here.image(&["list"]), (Some(0), json!([])));
-    let (status, told) = here.run(&["--image", "used:1", "--", "sh"]).json();
+    let (status, told) = here.run(&["--offline", "--image", "used:1", "--", "sh"]).json();
     assert_eq!((status, &told["error"]["code"]), (125, &"image_unknown".into()));
     assert!(told["error"]["expected"].as_str().unwrap().contains("docker save -o FILE REF"), "{told}");
 }

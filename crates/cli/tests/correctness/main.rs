@@ -19,7 +19,12 @@ mod many;
 mod odd_places;
 mod output;
 mod places;
+mod pulls;
+#[path = "../../../registry/tests/support/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is shared with the tests of its crate")]
+mod registry;
 mod returns;
+mod runtimes;
 mod sizes;
 mod standstill;
 #[path = "../support/mod.rs"]

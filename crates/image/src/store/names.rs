@@ -29,6 +29,11 @@ impl Names {
         self.table.iter().filter(|(_, of)| **of == hex).map(|(name, _)| name.clone()).collect()
     }
 
+    /// The image of that name.
+    pub(super) fn get(&self, name: &str) -> Option<Digest> {
+        Digest::from_hex(self.table.get(name)?)
+    }
+
     pub(super) fn add(&mut self, names: &[String], id: Digest) -> Result<()> {
         self.change(|table| table.extend(names.iter().map(|name| (name.clone(), id.hex()))))
     }
@@ -69,6 +74,6 @@ fn read(store: &Path) -> Result<BTreeMap<String, String>> {
 /// Nothing of that name is there.
 pub(super) fn unknown(reference: &str, why: &str) -> Error {
     let expected = "the path of an OCI layout or of an archive (docker save -o FILE REF makes one), or an image of \
-                    `sandkeep image list`; registries are not asked yet";
+                    `sandkeep image list`, or the name of one in a registry";
     Error::Unknown(Problem::refused(ErrorCode::ImageUnknown, reference, why, expected))
 }

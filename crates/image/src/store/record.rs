@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::runtimes::Runtime;
 use crate::digest::Digest;
 
 /// An image in the store, as it was found.
@@ -30,6 +31,8 @@ pub struct Stored {
     pub used_at: SystemTime,
     /// Whether one does now.
     pub in_use: bool,
+    /// What it can run; `None` when nobody looked yet.
+    pub runtimes: Option<Vec<Runtime>>,
 }
 
 /// The part of it that is written down.
@@ -51,7 +54,7 @@ impl Record {
 
     /// Whether what it describes is whole.
     pub(super) fn counts(&self) -> bool {
-        self.boot.as_ref().is_none_or(|unpacked_in| *unpacked_in == boot())
+        of_this_boot(self.boot.as_deref())
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
@@ -60,11 +63,21 @@ impl Record {
 
     /// Takes the place of the record that is there, at once or not at all.
     pub(super) fn replace(&self, path: &Path) -> io::Result<()> {
+        Self::replace_with(&serde_json::to_vec(self)?, path)
+    }
+
+    /// The same for any text.
+    pub(super) fn replace_with(text: &[u8], path: &Path) -> io::Result<()> {
         let new = path.with_extension(format!("new-{}", std::process::id()));
-        self.write(&new)?;
+        fs::write(&new, text)?;
         fs::File::open(&new)?.sync_all()?;
         fs::rename(&new, path)
     }
+}
+
+/// Whether what was made in `boot` is whole: `None` when all of it has reached the disk.
+pub(super) fn of_this_boot(made_in: Option<&str>) -> bool {
+    made_in.is_none_or(|made_in| made_in == boot())
 }
 
 /// Tells this boot of the machine from others; the same for all where the kernel does not say.

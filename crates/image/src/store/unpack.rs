@@ -12,7 +12,7 @@ use super::record::{Record, boot};
 use super::{CONFIG, RECORD, ROOT, Store, discard};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::{self, Expected};
+use crate::layer::apply::apply;
 use crate::limits::{Budget, Limits};
 use crate::root::{Owners, Root};
 use crate::source::{Image, Source};
@@ -45,15 +45,17 @@ impl Store {
     }
 
     fn layers(&self, root: &Path, source: &Source, image: &Image) -> Result<Record> {
-        let mut budget = Budget::new(self.affordable()?);
+        // Nothing that is there already is collected meanwhile.
+        let _layers = self.layers_lock()?;
+        // What is taken apart needs room; what is there already only counts.
+        let (mut budget, mut room) = (Budget::new(self.limits), Budget::new(self.affordable()?));
         let mut record = Record { boot: Some(boot()), ..Record::default() };
-        let mut target = Root::open(root, owners(root))?;
+        let owners = owners(root);
+        let mut target = Root::open(root, owners)?;
         for (number, layer) in image.layers.iter().enumerate() {
             let what = format!("layer {} of {}", number + 1, image.layers.len());
-            let stored = layer.stored.map(|(_, digest)| digest);
-            let expected = Expected { stored, diff_id: Some(layer.diff_id) };
-            let bytes = source.layer(layer)?.reader;
-            let tally = layer::unpack(&what, bytes, expected, &mut target, &mut budget)?;
+            let (mut kept, tally) = self.layer(&what, source, layer, owners, &mut room)?;
+            apply(&what, &mut kept, &mut target, &mut budget)?;
             record.left_out += tally.left_out;
             record.clamped += tally.clamped;
         }
@@ -62,7 +64,7 @@ impl Store {
     }
 
     /// Our limits, and no more than nine tenths of what is free.
-    fn affordable(&self) -> Result<Limits> {
+    pub(super) fn affordable(&self) -> Result<Limits> {
         let disk = rustix::fs::statvfs(&self.path)
             .map_err(|errno| Error::store("cannot see how much is free", errno))?;
         if disk.f_blocks == 0 {
@@ -73,7 +75,7 @@ impl Store {
         Ok(Limits { bytes: self.limits.bytes.min(free / 10 * 9), ..self.limits })
     }
 
-    /// Removes partials that nobody works on, and images that do not count any more. What cannot be removed now is
+    /// Removes partials that nobody works on, images that do not count any more, and layers that no image has. What cannot be removed now is
     /// tried again next time.
     pub(super) fn sweep(&self) {
         let ids = |part: &str| {
@@ -88,11 +90,13 @@ impl Store {
                 let _later = discard(&self.unpacked(id));
             }
         }
+        self.sweep_incoming();
+        self.collect_layers();
     }
 }
 
 /// Root keeps owners, where its namespace has the ids for it.
-fn owners(root: &Path) -> Owners {
+pub(super) fn owners(root: &Path) -> Owners {
     let is_given = |uid, gid| chown(root, Some(uid), Some(gid)).is_ok();
     let last = (Uid::from_raw(65_535), Gid::from_raw(65_535));
     if geteuid().is_root() && is_given(last.0, last.1) && is_given(geteuid(), getegid()) {

@@ -23,7 +23,8 @@ const JAVASCRIPT_HANDLER: &str = include_str!("../../helpers/handler.mjs");
 const FILES: &str = "/run/sandkeep";
 /// Where code works unless told otherwise, and where what it makes is looked for.
 pub(super) const WORKSPACE: &str = "/workspace";
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are looked for unless the environment says otherwise.
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An interpreter that sandboxes of the host's programs can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,9 @@ pub fn interpreters() -> Vec<Interpreter> {
         .collect()
 }
 
-/// What a language's interpreter is called, by preference.
-fn names(language: Language) -> &'static [&'static str] {
+/// What a language's interpreter is called, by preference. In an image it is the first of these.
+#[must_use]
+pub fn names(language: Language) -> &'static [&'static str] {
     match language {
         Language::Python => &["python3"],
         Language::Javascript => &["node", "nodejs"],

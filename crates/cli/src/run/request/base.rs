@@ -24,7 +24,8 @@ impl Base {
     pub(super) fn find(args: &Args) -> Result<Self, Problem> {
         let Some(reference) = &args.image else { return Ok(Self::Root(root(args.root_dir.as_deref())?)) };
         let store = args.store.open()?;
-        let found = Found::find(reference, &store).map_err(|problem| problem.within("--image"))?;
+        let registry = (!args.offline.offline).then_some(&args.registry);
+        let found = Found::find(reference, &store, registry).map_err(|problem| problem.within("--image"))?;
         Ok(Self::Image(Box::new(found), store))
     }
 
@@ -63,6 +64,14 @@ impl Base {
         match self {
             Self::Root(_) => Ok(None),
             Self::Image(found, store) => found.ready(store).map_err(|problem| problem.within("--image")),
+        }
+    }
+
+    /// The image, where it was unpacked already.
+    pub(in crate::run) fn here(&self) -> Option<&Held> {
+        match self {
+            Self::Root(_) => None,
+            Self::Image(found, _) => found.here(),
         }
     }
 }

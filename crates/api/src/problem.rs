@@ -114,6 +114,7 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::ProtocolError
         // What a client says of a server is never an answer of one.
         | C::ServerUnreachable
+        | C::HostRequired
         | C::Internal
         | C::ConfigInvalid
         | C::MasterKeyMismatch

@@ -1,7 +1,5 @@
 //! What can be set: the one list.
 
-use std::path::PathBuf;
-
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -72,16 +70,3 @@ pub const SETTINGS: &[Setting] = &[
     setting("orphan_after", "10m", "how long sandboxes go on while no server is there"),
     setting("end_sandboxes", "false", "a shutdown ends all sandboxes, and leaves none to the next start"),
 ];
-
-/// Where data are kept unless said otherwise: what belongs to the whole machine for root, else what belongs to a user
-/// (XDG Base Directory Specification).
-#[must_use]
-pub fn default_data_dir(is_root: bool, variable: impl Fn(&str) -> Option<String>) -> PathBuf {
-    if is_root {
-        return PathBuf::from("/var/lib/sandkeep");
-    }
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || absolute("HOME").map(|home| home.join(".local/share"));
-    let below = absolute("XDG_DATA_HOME").or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    below.join("sandkeep")
-}

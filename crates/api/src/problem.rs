@@ -118,6 +118,7 @@ pub const fn told(code: ErrorCode) -> Told {
         | C::RegistryInvalid
         | C::RegistryUnavailable
         | C::CredentialsUnusable
+        | C::HostRequired
         | C::Internal
         | C::ConfigInvalid
         | C::MasterKeyMismatch

@@ -135,14 +135,14 @@ async fn interrupted() -> Problem {
     let handlers =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = handlers else {
-        return host::failed("the suite", &"signals cannot be heard");
+        return out::failed("the suite", &"signals cannot be heard");
     };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = hang_up.recv() => {}
     }
-    host::failed("the suite", &"interrupted before its end")
+    out::failed("the suite", &"interrupted before its end")
 }
 
 /// The programs for this profile that were asked for.
@@ -167,7 +167,7 @@ async fn run(args: &Args, chosen: Vec<Program>) -> Result<Report, Stop> {
     let driver = Arc::new(driver);
     let state_dir = args.state_dir.clone().unwrap_or_else(StateDirectory::default_path);
     let bait = Bait::plant()?;
-    let env = bait.environment().map_err(|error| host::failed("the bait", &error))?;
+    let env = bait.environment().map_err(|error| out::failed("the bait", &error))?;
     let user = match args.user {
         As::User => User::User,
         As::Root => User::Root,

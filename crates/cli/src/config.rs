@@ -159,7 +159,10 @@ mod tests {
         let all = ["sandkeep", "config", "show"].iter().chain(args);
         let matches = crate::Cli::command().try_get_matches_from(all.clone()).unwrap();
         let cli = crate::Cli::try_parse_from(all).unwrap();
-        let crate::Command::Config(Args { action: Action::Show(show) }) = cli.command else { panic!() };
+        let crate::Command::Here(crate::Here::Config(Args { action: Action::Show(show) })) = cli.command
+        else {
+            panic!()
+        };
         let (limits, _) = run::request::limits(&show.limits.request(), 4).unwrap();
         let matches = matches.subcommand().unwrap().1.subcommand().unwrap().1.clone();
         rows(&show, &limits, |argument| source(&matches, argument))

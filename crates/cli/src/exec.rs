@@ -16,10 +16,10 @@ use sandkeep_core::execution::result::Encoding;
 use sandkeep_core::id::ExecutionId;
 use sandkeep_core::limits::{LimitsRequest, Names};
 
+use crate::interrupt::Interrupts;
 use crate::out::{self, Stop};
 use crate::remote::follow::{self, Follow};
 use crate::remote::{Server, Which, pair, show};
-use crate::run::interrupt::Interrupts;
 
 /// Run a command in a sandbox of a server.
 #[derive(Debug, clap::Args)]

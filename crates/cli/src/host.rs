@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::code::Problem;
 use sandkeep_core::defaults;
 use sandkeep_core::id::{ExecutionId, RANDOM_BYTES, SandboxId};
 use sandkeep_core::size::ByteSize;
 use sandkeep_core::time::Timestamp;
 use sandkeep_runtime::local::{Config, ID_BASE, Local, StateDirectory};
 use sha2::Digest as _;
+
+use crate::out::failed;
 
 /// The driver `local`, with its state in `state_dir` or where it is by default.
 ///
@@ -95,11 +97,6 @@ pub(crate) fn ceiling() -> ByteSize {
 pub(crate) fn processors() -> u32 {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// A fault around us that no value of the caller's caused.
-pub(crate) fn failed(what: &str, error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(ErrorCode::Internal, format!("{what}: {error}"))
 }
 
 fn random() -> Result<[u8; RANDOM_BYTES], Problem> {

@@ -5,31 +5,51 @@
 //! clap refuses into our errors, `host` the one that asks this machine for a clock, random bits and a driver, `remote` what the
 //! commands have in common that talk to a server.
 //!
+//! Without the feature `host` this is a client: it has the commands that talk to a server, and builds wherever those do.
+//! What needs a Linux host is listed in `here`, and in `elsewhere` for the client, which says so.
+//!
 //! A command that cannot be done exits with 125 and one line on standard error that begins with a stable code; with
 //! `--json` the same stands on standard output as `{"error": {"code", "message", "value", "expected"}}`.
 
+mod account;
+#[cfg(feature = "host")]
 mod admin;
+#[cfg(feature = "host")]
 mod attack;
 mod audit;
+#[cfg(feature = "host")]
 mod bench;
 mod completions;
+#[cfg(feature = "host")]
 mod config;
+#[cfg(feature = "host")]
 mod doctor;
+#[cfg(not(feature = "host"))]
+mod elsewhere;
 mod env;
 mod events;
 mod exec;
 mod executions;
 mod explain;
+#[cfg(feature = "host")]
+mod here;
+#[cfg(feature = "host")]
 mod host;
+#[cfg(feature = "host")]
 mod image;
+#[cfg(feature = "host")]
 mod images;
+mod interrupt;
 mod logs;
+mod manual;
 mod out;
 mod project;
 mod refusal;
 mod remote;
+#[cfg(feature = "host")]
 mod run;
 mod sandbox;
+#[cfg(feature = "host")]
 mod serve;
 mod token;
 mod top;
@@ -39,6 +59,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(not(feature = "host"))]
+use elsewhere::Command as Here;
+#[cfg(feature = "host")]
+use here::Command as Here;
 use out::Stop;
 
 /// Runs code that nobody has reviewed, in a sandbox on this host.
@@ -56,8 +80,8 @@ Try it:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(Box<run::Args>),
-    Serve(serve::Args),
+    #[command(flatten)]
+    Here(Here),
     Sandbox(sandbox::Args),
     Exec(Box<exec::Args>),
     Executions(executions::Args),
@@ -68,14 +92,9 @@ enum Command {
     Audit(audit::Args),
     Top(top::Args),
     Env(env::Args),
-    Admin(admin::Args),
-    Doctor(doctor::Args),
-    Image(image::Args),
-    Config(config::Args),
-    Attack(attack::Args),
-    Bench(bench::Args),
     Explain(explain::Args),
     Completions(completions::Args),
+    Manual(manual::Args),
     Version(version::Args),
 }
 
@@ -83,12 +102,7 @@ impl Command {
     /// Whether errors are wanted as JSON on standard output.
     fn wants_json(&self) -> bool {
         match self {
-            Command::Run(args) => args.json,
-            Command::Doctor(args) => args.json,
-            Command::Config(args) => args.wants_json(),
-            Command::Image(args) => args.wants_json(),
-            Command::Attack(args) => args.json,
-            Command::Bench(args) => args.wants_json(),
+            Command::Here(command) => command.wants_json(),
             Command::Version(args) => args.json,
             Command::Sandbox(args) => args.wants_json(),
             Command::Exec(args) => args.wants_json(),
@@ -100,15 +114,14 @@ impl Command {
             Command::Audit(args) => args.wants_json(),
             Command::Top(args) => args.wants_json(),
             Command::Env(args) => args.wants_json(),
-            Command::Serve(_) | Command::Admin(_) | Command::Explain(_) | Command::Completions(_) => false,
+            Command::Explain(_) | Command::Completions(_) | Command::Manual(_) => false,
         }
     }
 
     /// What to exit with.
     async fn execute(self) -> Result<u8, Stop> {
         match self {
-            Command::Run(args) => run::execute(*args).await,
-            Command::Serve(args) => serve::execute(&args).await,
+            Command::Here(command) => command.execute().await,
             Command::Sandbox(args) => sandbox::execute(args).await,
             Command::Exec(args) => exec::execute(*args).await,
             Command::Executions(args) => executions::execute(args).await,
@@ -119,14 +132,9 @@ impl Command {
             Command::Audit(args) => audit::execute(args).await,
             Command::Top(args) => top::execute(args).await,
             Command::Env(args) => env::execute(&args),
-            Command::Admin(args) => admin::execute(&args).await,
-            Command::Attack(args) => attack::execute(&args).await,
-            Command::Bench(args) => bench::execute(args).await,
-            Command::Doctor(args) => doctor::execute(&args).await,
-            Command::Config(args) => config::execute(&args),
-            Command::Image(args) => image::execute(&args).await,
             Command::Explain(args) => explain::execute(&args),
             Command::Completions(args) => completions::execute(&args),
+            Command::Manual(args) => manual::execute(&args),
             Command::Version(args) => version::execute(&args),
         }
     }
@@ -145,13 +153,13 @@ fn main() -> ExitCode {
 
 /// One thread: the work is done by supervisors, and what is left for us is waiting. A server has as many as processors.
 fn perform(command: Command) -> Result<u8, Stop> {
-    let mut builder = if matches!(command, Command::Serve(_)) {
+    let mut builder = if matches!(&command, Command::Here(command) if command.is_server()) {
         tokio::runtime::Builder::new_multi_thread()
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
     let runtime = builder.enable_all().build();
-    let runtime = runtime.map_err(|error| host::failed("the async runtime cannot be started", &error))?;
+    let runtime = runtime.map_err(|error| out::failed("the async runtime cannot be started", &error))?;
     let outcome = runtime.block_on(command.execute());
     // A thread that still reads our standard input is not waited for.
     runtime.shutdown_background();

@@ -3,7 +3,7 @@
 //! Nothing panics on a closed pipe. A reader of standard output who went away ends the command with 141, as SIGPIPE
 //! would have; nobody is left to tell when standard error is gone.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 
 use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::execution::exit;
@@ -79,8 +79,9 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Stop> {
 }
 
 /// Whether a person watches standard error.
+#[cfg(feature = "host")]
 pub(crate) fn is_watched() -> bool {
-    io::stderr().is_terminal()
+    io::IsTerminal::is_terminal(&io::stderr())
 }
 
 /// The exit status of a command, after telling why it stopped.
@@ -106,4 +107,9 @@ pub(crate) fn tell(problem: &Problem, wants_json: bool) {
     }
     note(&problem.to_string());
     error_bytes(format!("`sandkeep explain {}` says more\n", problem.code).as_bytes());
+}
+
+/// A fault around us that no value of the caller's caused.
+pub(crate) fn failed(what: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ErrorCode::Internal, format!("{what}: {error}"))
 }

@@ -9,7 +9,6 @@ mod bring;
 mod collect;
 mod follow;
 mod input;
-pub(crate) mod interrupt;
 pub(crate) mod request;
 mod result;
 mod summary;
@@ -24,13 +23,13 @@ pub(crate) use args::{Args, LimitArgs};
 use bring::Destination;
 use follow::{Followed, Follower};
 use input::Input;
-use interrupt::Interrupts;
 use request::Request;
 use result::Verdict;
 use writer::{Writer, Written};
 
 use crate::host;
 use crate::images;
+use crate::interrupt::Interrupts;
 use crate::out::{self, Stop};
 
 pub(crate) async fn execute(args: Args) -> Result<u8, Stop> {

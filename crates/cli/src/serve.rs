@@ -10,6 +10,7 @@ use sandkeep_server::{Config, Drained, Server, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::account;
 use crate::host;
 use crate::out::{self, Stop};
 
@@ -81,7 +82,7 @@ pub(crate) fn values(file: &FileArg, flags: Vec<(&'static str, String)>) -> Resu
         environment: std::env::vars_os().filter_map(text).collect(),
         not_settings: variables_of_commands(&crate::Cli::command()),
         flags,
-        is_root: rustix::process::geteuid().is_root(),
+        is_root: account::is_root(),
     };
     Values::collect(&sources)
 }
@@ -118,7 +119,7 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
     let driver =
         Arc::new(host::outliving_driver(&config.data_dir, config.orphan_after, config.warm_python.clone())?);
     let server = Server::start(config, driver).await?;
-    let url = server.url().map_err(|error| host::failed("the listener has no address", &error))?;
+    let url = server.url().map_err(|error| out::failed("the listener has no address", &error))?;
     for path in server.made() {
         out::note(&format!("made {}", path.display()));
     }
@@ -150,5 +151,5 @@ pub(crate) async fn execute(args: &Args) -> Result<u8, Stop> {
 const LATE: u8 = 1;
 
 fn listen_for(kind: SignalKind) -> Result<Signal, Problem> {
-    signal(kind).map_err(|error| host::failed("signals cannot be heard", &error))
+    signal(kind).map_err(|error| out::failed("signals cannot be heard", &error))
 }

@@ -13,9 +13,11 @@ impl IdempotencyKey {
     /// `internal`: the kernel gives no random bits.
     pub fn fresh() -> Result<Self, Problem> {
         let mut bytes = [0u8; 16];
-        // Up to 256 bytes come whole (getrandom(2)).
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| Problem::new(ErrorCode::Internal, format!("no random bits: {error}")))?;
+        // The generator of the TLS library, which is there on every system that a client runs on.
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random
+            .fill(&mut bytes)
+            .map_err(|error| Problem::new(ErrorCode::Internal, format!("no random bits: {error:?}")))?;
         Ok(IdempotencyKey(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 

@@ -123,6 +123,7 @@ codes! {
     KeyFileUnusable = "key_file_unusable",
     SealBroken = "seal_broken",
     // What this host cannot do, or has no room for.
+    HostRequired = "host_required",
     LayerToolsMissing = "layer_tools_missing",
     IsolationUnavailable = "isolation_unavailable",
     LimitNotEnforceable = "limit_not_enforceable",

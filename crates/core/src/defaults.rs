@@ -1,5 +1,7 @@
 //! What holds when nobody says otherwise: one place, shown by `sandkeep config show`.
 
+use std::path::PathBuf;
+
 use crate::cpu::CpuMillis;
 use crate::duration::Span;
 use crate::limits::Limits;
@@ -55,6 +57,19 @@ pub const NETWORK: &str = "closed";
 /// [`PYTHON_MODULES`], one by one.
 pub fn python_modules() -> Vec<String> {
     PYTHON_MODULES.split(',').map(|module| module.trim().to_owned()).collect()
+}
+
+/// Where a server keeps its data unless said otherwise: what belongs to the whole machine for root, else what belongs to a user
+/// (XDG Base Directory Specification).
+#[must_use]
+pub fn data_dir(is_root: bool, variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    if is_root {
+        return PathBuf::from("/var/lib/sandkeep");
+    }
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/share"));
+    let below = absolute("XDG_DATA_HOME").or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    below.join("sandkeep")
 }
 
 /// The default limits of one execution.
@@ -136,5 +151,22 @@ mod tests {
         assert_eq!(value("disk"), Some("1 GiB"));
         assert_eq!(value("disk_persistent"), Some("10 GiB"));
         assert_eq!(value("output"), Some("10 MiB"));
+    }
+
+    #[test]
+    fn the_data_directory_belongs_to_whoever_runs_the_server() {
+        let of = |root, pairs: &'static [(&str, &str)]| {
+            let variable =
+                |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
+            data_dir(root, variable).display().to_string()
+        };
+        assert_eq!(of(true, &[("HOME", "/root")]), "/var/lib/sandkeep");
+        assert_eq!(of(false, &[("HOME", "/home/a")]), "/home/a/.local/share/sandkeep");
+        assert_eq!(of(false, &[("HOME", "/home/a"), ("XDG_DATA_HOME", "/d")]), "/d/sandkeep");
+        assert_eq!(
+            of(false, &[("HOME", "/home/a"), ("XDG_DATA_HOME", "d")]),
+            "/home/a/.local/share/sandkeep"
+        );
+        assert_eq!(of(false, &[]), "/var/tmp/sandkeep");
     }
 }

@@ -20,7 +20,7 @@ use sandkeep_core::duration::Span;
 use sandkeep_core::size::ByteSize;
 
 pub use network::Network;
-pub use settings::{SETTINGS, Setting, default_data_dir};
+pub use settings::{SETTINGS, Setting};
 pub use sources::{Origin, Sources, Value, Values};
 
 /// The settings of a server, understood.

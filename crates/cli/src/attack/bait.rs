@@ -21,6 +21,7 @@ use sandkeep_core::code::Problem;
 
 use super::program::BINARY;
 use crate::host;
+use crate::out;
 
 /// A variable of our own environment that must not arrive in a sandbox.
 const VARIABLE: &str = "SANDKEEP_ATTACK_BAIT";
@@ -36,7 +37,7 @@ pub(super) fn marked() -> Result<(), Problem> {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
     let error = Command::new("/proc/self/exe").arg0(name).args(args).env(VARIABLE, "bait").exec();
-    Err(host::failed("the command cannot start itself anew", &error))
+    Err(out::failed("the command cannot start itself anew", &error))
 }
 
 /// All of it; gone when dropped.
@@ -61,7 +62,7 @@ impl Bait {
         // Two ids have 160 random bits between them.
         let secret = format!("{}{}", host::sandbox_id()?, host::sandbox_id()?);
         let name = format!("sandkeep-bait-{}", &host::sandbox_id()?.to_string()[12..]);
-        let refused = |error: io::Error| host::failed("the bait cannot be laid", &error);
+        let refused = |error: io::Error| out::failed("the bait cannot be laid", &error);
         Self::lay(secret, name).map_err(refused)
     }
 

@@ -21,7 +21,7 @@ use super::program::{Need, Program};
 use super::remains;
 use super::trial::{Aftermath, Cell};
 use super::watch::Machine;
-use crate::{host, out};
+use crate::out;
 
 /// What holds for every program of a run.
 #[derive(Debug, Clone)]
@@ -227,7 +227,7 @@ impl Sibling {
             match process.next().await? {
                 Some(Event::Started) => return Ok(Self { cell, process, marker }),
                 Some(Event::Output { .. } | Event::Gap { .. }) => {}
-                Some(Event::Ended(_)) | None => return Err(host::failed("the sibling", &"ended at once")),
+                Some(Event::Ended(_)) | None => return Err(out::failed("the sibling", &"ended at once")),
             }
         }
     }

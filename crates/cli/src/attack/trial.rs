@@ -17,6 +17,7 @@ use super::program::{BINARY, Form, Need, Program};
 use super::remains::{self, Trace};
 use super::suite::Terms;
 use crate::host;
+use crate::out;
 use crate::run::request;
 
 /// The compiled programs, in the workspace.
@@ -141,7 +142,7 @@ impl Cell {
                 return Ok(());
             }
         }
-        Err(host::failed("the interpreter", &"did not become warm"))
+        Err(out::failed("the interpreter", &"did not become warm"))
     }
 
     /// Starts something that stays.
@@ -214,9 +215,9 @@ impl Cell {
         let files = vec![(PLACE.to_owned(), BINARY.to_vec())];
         let spec = self.execution(Work::Command { argv }, files, self.limits, false)?;
         let placed = timeout(PATIENCE, follow(self.sandbox.as_ref(), &spec, &mut Heard::new("-"))).await;
-        let ended = placed.map_err(|error| host::failed("the programs cannot be placed", &error))??;
+        let ended = placed.map_err(|error| out::failed("the programs cannot be placed", &error))??;
         if conclude(&ended.facts).state != ExecutionState::Succeeded {
-            return Err(host::failed("the programs cannot be placed", &format!("{:?}", ended.facts)));
+            return Err(out::failed("the programs cannot be placed", &format!("{:?}", ended.facts)));
         }
         self.has_binary = true;
         Ok(())
@@ -329,7 +330,7 @@ async fn follow(
             Some(Event::Ended(ended)) => return Ok(ended),
             Some(Event::Output { stream, bytes, .. }) => heard.output(stream, &bytes),
             Some(Event::Started | Event::Gap { .. }) => {}
-            None => return Err(host::failed("an execution", &"its end was not told")),
+            None => return Err(out::failed("an execution", &"its end was not told")),
         }
     }
 }

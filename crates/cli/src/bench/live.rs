@@ -6,8 +6,7 @@ use serde::Serialize;
 use super::life;
 use super::peers::Peer;
 use super::stats::{self, Summary};
-use crate::host;
-use crate::out::Stop;
+use crate::out::{self, Stop};
 
 /// Fewer say little about a p99.
 pub(crate) const LEAST_ROUNDS: u32 = 300;
@@ -30,7 +29,7 @@ pub(crate) async fn measure(driver: &dyn Driver, rounds: u32) -> Result<Live, St
     let (mut ended, mut started, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds + WARM_UP {
         let ran = life::run(sandbox.as_ref(), &["true"]).await?;
-        let spawn = Peer::Spawn.once().map_err(|error| host::failed("no plain `true` here", &error))?;
+        let spawn = Peer::Spawn.once().map_err(|error| out::failed("no plain `true` here", &error))?;
         if round >= WARM_UP {
             ended.push(ran.ended);
             started.push(ran.started);

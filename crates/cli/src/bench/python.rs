@@ -15,7 +15,7 @@ use super::peers::{self, Peer};
 use super::stats::{self, Summary};
 use super::weight;
 use crate::host;
-use crate::out::Stop;
+use crate::out::{self, Stop};
 
 /// Times of the same minutes.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,7 @@ pub(crate) async fn measure(state_dir: Option<&PathBuf>, rounds: u32) -> Result<
         warm.push(life::perform(warm_sandbox.as_ref(), line()).await?.ended);
         plain.push(life::perform(plain_sandbox.as_ref(), line()).await?.ended);
         first.push(first_program(&plain_driver).await?);
-        let alone = peers::python(&program).map_err(|error| host::failed("no plain Python here", &error))?;
+        let alone = peers::python(&program).map_err(|error| out::failed("no plain Python here", &error))?;
         interpreter.push(alone);
         bwrap.extend(Peer::Bubblewrap.once());
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::sandbox_spec;
 use crate::host;
+use crate::out;
 
 /// One limit, tried.
 #[derive(Debug)]
@@ -225,7 +226,7 @@ async fn watch(
             Some(Event::Ended(ended)) => return Ok(Seen { ended, output }),
             Some(Event::Output { bytes, .. }) => output.extend(bytes),
             Some(Event::Started | Event::Gap { .. }) => {}
-            None => return Err(host::failed("a test of a limit", &"its end was not told")),
+            None => return Err(out::failed("a test of a limit", &"its end was not told")),
         }
     }
 }

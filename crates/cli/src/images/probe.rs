@@ -16,6 +16,7 @@ use sandkeep_runtime::local::{Local, SEARCH_PATH, names};
 use sandkeep_runtime::{Driver as _, Sandbox};
 
 use crate::host;
+use crate::out;
 use crate::run::request;
 
 /// Others than those of [`Language`], which are told of.
@@ -96,7 +97,7 @@ async fn said(sandbox: &dyn Sandbox, held: &Held, path: &str) -> Result<Vec<u8>,
 }
 
 fn spec(held: &Held) -> Result<SandboxSpec, Problem> {
-    let root = held.root.to_str().ok_or_else(|| host::failed("an image", &"its path is not UTF-8"))?;
+    let root = held.root.to_str().ok_or_else(|| out::failed("an image", &"its path is not UTF-8"))?;
     Ok(SandboxSpec {
         id: host::sandbox_id()?,
         incarnation: 1,

@@ -1,16 +1,16 @@
 //! Which server a command talks to, and with which key.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sandkeep_client::Address;
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::defaults;
 use sandkeep_core::nearest::nearest;
-use sandkeep_server::config::default_data_dir;
 use serde::Deserialize;
 
 use super::listener;
+use crate::account;
 
 const LOCAL: &str = "http://127.0.0.1:8000";
 /// The key that a server makes on its first start, in its data directory.
@@ -76,17 +76,19 @@ pub(crate) fn find(said: Said, variable: impl Fn(&str) -> Option<String>) -> Res
 
 /// The key of a server of this machine; none when there is none, or it is not ours to read.
 fn local_key(said: &Said, variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    // No server runs elsewhere; and only on Linux can be seen who listens at its address.
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
     let directory = said.data_dir.clone().or_else(|| variable("SANDKEEP_DATA_DIR").map(PathBuf::from));
-    let directory =
-        directory.unwrap_or_else(|| default_data_dir(rustix::process::geteuid().is_root(), variable));
+    let directory = directory.unwrap_or_else(|| defaults::data_dir(account::is_root(), variable));
     let text = std::fs::read_to_string(directory.join(KEY_FILE)).ok()?;
     Some(text.trim().to_owned())
 }
 
 /// Whoever started a program at that address while the server is down would be shown the key.
 fn nobody_else_listens(address: &Address) -> Result<(), Problem> {
-    let us = rustix::process::geteuid().as_raw();
-    let other = address.port().and_then(|port| listener::somebody_elses(port, us));
+    let other = account::user().zip(address.port()).and_then(|(us, port)| listener::somebody_elses(port, us));
     other.map_or(Ok(()), |uid| {
         let why =
             format!("a program of user {uid} listens there, and the key of the data directory is not for it");
@@ -111,7 +113,7 @@ fn of_profile(name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<
 
 fn profiles_path(variable: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || absolute("HOME").unwrap_or_default().join(".config");
+    let home = || absolute("HOME").or_else(|| absolute("USERPROFILE")).unwrap_or_default().join(".config");
     absolute("XDG_CONFIG_HOME").unwrap_or_else(home).join("sandkeep/client.toml")
 }
 
@@ -120,10 +122,8 @@ fn read(path: &Path) -> Result<File, Problem> {
         |what: String, expected: &str| Problem::new(ErrorCode::ConfigInvalid, what).expecting(expected);
     let unread = |error: std::io::Error| wrong(format!("it cannot be read: {error}"), "a file with profiles");
     let about = std::fs::metadata(path).map_err(unread)?;
-    let us = rustix::process::geteuid().as_raw();
-    if about.mode() & 0o077 != 0 || about.uid() != us {
-        let what =
-            format!("it holds keys, and others can read or change it (mode {:o})", about.mode() & 0o777);
+    if let Some(how) = account::shared(&about) {
+        let what = format!("it holds keys, and others can read or change it ({how})");
         return Err(wrong(what, "a file of yours with mode 600: chmod 600"));
     }
     let text = std::fs::read_to_string(path).map_err(unread)?;

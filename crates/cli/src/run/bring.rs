@@ -15,7 +15,7 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use sandkeep_core::execution::Artifact;
 use sandkeep_runtime::Sandbox;
 
-use super::interrupt::Interrupts;
+use crate::interrupt::Interrupts;
 use crate::out;
 
 /// Where artifacts' paths start.

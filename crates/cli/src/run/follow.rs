@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::collect::Collector;
 use super::input::Input;
-use super::interrupt::Interrupts;
 use super::writer::{Failure, Piece, Writer, Written};
+use crate::interrupt::Interrupts;
 
 /// The interrupt that no longer asks.
 const KILLS: u32 = 2;

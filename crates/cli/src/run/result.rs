@@ -92,7 +92,8 @@ mod tests {
 
     fn request(words: &[&str]) -> Request {
         let all = ["sandkeep", "run"].iter().chain(words);
-        let crate::Command::Run(args) = crate::Cli::try_parse_from(all).unwrap().command else {
+        let crate::Command::Here(crate::Here::Run(args)) = crate::Cli::try_parse_from(all).unwrap().command
+        else {
             unreachable!("`run` was asked for")
         };
         crate::run::request::build(&args).unwrap()

@@ -1,7 +1,5 @@
 //! What can be set: the one list.
 
-use std::path::PathBuf;
-
 use sandkeep_core::defaults::PYTHON_MODULES;
 
 /// One setting.
@@ -76,16 +74,3 @@ pub const SETTINGS: &[Setting] = &[
     setting("python.modules", PYTHON_MODULES, "what that interpreter has imported"),
     setting("end_sandboxes", "false", "a shutdown ends all sandboxes, and leaves none to the next start"),
 ];
-
-/// Where data are kept unless said otherwise: what belongs to the whole machine for root, else what belongs to a user
-/// (XDG Base Directory Specification).
-#[must_use]
-pub fn default_data_dir(is_root: bool, variable: impl Fn(&str) -> Option<String>) -> PathBuf {
-    if is_root {
-        return PathBuf::from("/var/lib/sandkeep");
-    }
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || absolute("HOME").map(|home| home.join(".local/share"));
-    let below = absolute("XDG_DATA_HOME").or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    below.join("sandkeep")
-}

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sandkeep_core::code::{ErrorCode, Problem};
+use sandkeep_core::defaults;
 use sandkeep_core::nearest::nearest;
 
-use super::settings::{SETTINGS, Setting, default_data_dir};
+use super::settings::{SETTINGS, Setting};
 
 /// Who said it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Values {
     fn defaults(sources: &Sources) -> Self {
         let variable =
             |name: &str| sources.environment.iter().find(|pair| pair.0 == name).map(|pair| pair.1.clone());
-        let data_dir = default_data_dir(sources.is_root, variable).display().to_string();
+        let data_dir = defaults::data_dir(sources.is_root, variable).display().to_string();
         let text = |setting: &Setting| match setting.key {
             "data_dir" => data_dir.clone(),
             _ => setting.default.to_owned(),

@@ -169,16 +169,3 @@ fn secrets_come_from_files_and_are_never_shown() {
         }
     }
 }
-
-#[test]
-fn the_data_directory_belongs_to_whoever_runs_the_server() {
-    let of = |root, pairs: &'static [(&str, &str)]| {
-        let variable = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
-        default_data_dir(root, variable).display().to_string()
-    };
-    assert_eq!(of(true, &[("HOME", "/root")]), "/var/lib/sandkeep");
-    assert_eq!(of(false, &[("HOME", "/home/a")]), "/home/a/.local/share/sandkeep");
-    assert_eq!(of(false, &[("HOME", "/home/a"), ("XDG_DATA_HOME", "/d")]), "/d/sandkeep");
-    assert_eq!(of(false, &[("HOME", "/home/a"), ("XDG_DATA_HOME", "d")]), "/home/a/.local/share/sandkeep");
-    assert_eq!(of(false, &[]), "/var/tmp/sandkeep");
-}

@@ -37,7 +37,8 @@ impl Here {
     fn build(&self, words: &str) -> Result<Request, Problem> {
         let words = words.replace("{}", &self.0.path().display().to_string());
         let words = ["sandkeep", "run"].into_iter().chain(words.split(' ').filter(|word| !word.is_empty()));
-        let crate::Command::Run(args) = crate::Cli::try_parse_from(words).unwrap().command else {
+        let crate::Command::Here(crate::Here::Run(args)) = crate::Cli::try_parse_from(words).unwrap().command
+        else {
             unreachable!("`run` was asked for")
         };
         build(&args)

@@ -7,7 +7,7 @@
 # prints a line that begins with `SKIPPED`; these lines are repeated at the end.
 set -euo pipefail
 
-SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive churn contract packages dev readme v2)
+SUITES=(compile unit unit-user unit-nosub escape correctness crash outlive churn contract packages dev readme install v2)
 QUICK=(compile unit)
 SOAKS=(compile dependencies soak-fresh soak-unit soak-escape soak-correctness soak-crash soak-outlive soak-churn soak-v2 soak-fuzz)
 
@@ -133,6 +133,12 @@ suite_readme() {
     python3 "$ROOT/tests/readme/replay" --sandkeep "$SANDKEEP" "$ROOT/README.md" "${guides[@]}" || failed=1
     if can_be root; then "$ROOT/tests/readme/in-chroot" "$SANDKEEP" "$ROOT/README.md" || failed=1; fi
     return "$failed"
+}
+
+# A release, installed by script and by package in a minimal Debian.
+suite_install() {
+    if ! can_be root; then say "counts: passed=0 failed=0 skipped=1"; return 0; fi
+    "$ROOT/tests/install/run" "$SANDKEEP"
 }
 
 # On a version 2 host: a stock Debian, its kernel and its systemd, under QEMU.

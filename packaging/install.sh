@@ -95,10 +95,11 @@ verified() {
 
 # make_above FILE: the directories of a file below the prefix; those that are new are written down, outermost first.
 make_above() {
+    [ -d "${1%/*}" ] && return 0
+    make_above "${1%/*}"
+    # Not in a variable: there are no local ones.
+    mkdir "${1%/*}"
     above=${1%/*}
-    [ -d "$above" ] && return 0
-    make_above "$above"
-    mkdir "$above"
     printf '%s/\n' "${above#"$prefix"}" >>"$work/directories"
 }
 

@@ -47,7 +47,7 @@ pub const PROFILE: Profile = Profile::Strict;
 /// What a warm interpreter of Python has imported: what most small programs and handlers begin with, and no more than what
 /// fits into 10 MB (asyncio alone takes three).
 pub const PYTHON_MODULES: &str = "base64,collections,copy,csv,dataclasses,datetime,functools,inspect,io,itertools,json,\
-     logging,math,os,pathlib,random,re,shutil,string,subprocess,sys,tempfile,textwrap,threading,time,traceback,typing,\
+     logging,math,os,pathlib,random,re,string,subprocess,sys,textwrap,threading,time,traceback,typing,\
      urllib.parse";
 /// What `sandkeep run` starts from.
 pub const TEMPLATE: &str = "host";

@@ -97,6 +97,8 @@ pub(crate) struct Prepared {
     /// Where terminals come from.
     pub(crate) terminals: OwnedFd,
     pub(crate) many_ids: bool,
+    /// Whether the host's interpreters are what they were on the host, for as long as the sandbox lives.
+    pub(crate) unchanged: bool,
 }
 
 impl Prepared {

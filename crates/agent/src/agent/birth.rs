@@ -127,7 +127,8 @@ pub(crate) fn come_of_age(socket: &OwnedFd, birth: &mut Birth) -> Result<(Prepar
     let memory = if birth.grouped { seccomp::Memory::Counted } else { seccomp::Memory::Watched };
     // Made now, so that no child has to.
     let _filter = seccomp::program(memory);
-    Ok((Prepared { fence, userns, memory, terminals, many_ids: birth.ids.separates_agent() }, sudo))
+    let (many_ids, unchanged) = (birth.ids.separates_agent(), is_as_on_the_host(&birth.plan));
+    Ok((Prepared { fence, userns, memory, terminals, many_ids, unchanged }, sudo))
 }
 
 /// Puts the translated trees that came where the plan has them: first the image, if it is one, then the mounts,
@@ -145,6 +146,16 @@ fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     if let Some(Kept::FileSystem(tree)) = &mut plan.kept {
         *tree = next.next().flatten();
     }
+}
+
+/// Whether programs and what configures them are the host's, and nobody inside can change them.
+fn is_as_on_the_host(plan: &Plan) -> bool {
+    let over = |target: &str| {
+        root::HOST_TREES.iter().chain(&["/etc"]).any(|tree| Path::new(target).starts_with(tree))
+    };
+    matches!(plan.source, Source::Host)
+        && !plan.writable
+        && !plan.mounts.iter().any(|shown| over(&shown.target))
 }
 
 /// The second wall: reading and executing everywhere, writing only where writing is meant to be.

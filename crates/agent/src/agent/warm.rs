@@ -73,8 +73,8 @@ pub(crate) struct Ends<'a> {
 impl Warm {
     /// Whether `request` can be run by one; if so one is wanted from now on, and ready when this says so.
     pub(crate) fn is_ready_for(&mut self, request: &proto::SpawnRequest, prepared: &Prepared) -> bool {
-        // Where the code has our id it could reach the interpreter; in profile `dev`, root inside could have changed it.
-        if MODULE.is_empty() || !prepared.many_ids || prepared.is_dev() {
+        // Where the code has our id it could reach the interpreter. What code or a mount may have changed is foreign code.
+        if MODULE.is_empty() || !prepared.many_ids || !prepared.unchanged {
             return false;
         }
         let (Some(warm), [program, flag, _, ..]) = (request.warm.as_option(), &request.argv[..]) else {

@@ -5,7 +5,7 @@ use sandkeep_core::execution::{CodeSource, Exit, Json, Language, Work};
 use sandkeep_core::limits::LimitKind;
 use sandkeep_core::sandbox::Profile;
 use sandkeep_runtime::Driver as _;
-use sandkeep_runtime::driver::{Cancel, Stdin};
+use sandkeep_runtime::driver::{Cancel, Mount, Stdin};
 
 use crate::support::{
     all_of, block_on, command, execution_spec, fresh, run, sandbox_spec, shell, to_end, until_output,
@@ -114,6 +114,30 @@ fn where_a_fork_would_not_be_the_same_none_is_made() {
         run(sandbox.as_ref(), &shell("rm /workspace/json.py")).await.assert_succeeded();
         assert!(is_warm(sandbox.as_ref()).await);
         sandbox.stop().await;
+    });
+}
+
+#[test]
+fn over_programs_of_the_host_no_mount_leaves_one() {
+    if !only_where_it_can_be_warm() {
+        return;
+    }
+    block_on(async {
+        let shown = tempfile::tempdir().unwrap();
+        let source = shown.path().to_str().unwrap().to_owned();
+        for (target, warm) in [("/usr/local/share", false), ("/data", true)] {
+            let mut spec = sandbox_spec();
+            spec.mounts =
+                vec![Mount { source: source.clone(), target: target.parse().unwrap(), writable: true }];
+            let sandbox = warming().create(&spec).await.unwrap();
+            if warm {
+                become_warm(sandbox.as_ref()).await;
+            }
+            for _ in 0..5 {
+                assert_eq!(is_warm(sandbox.as_ref()).await, warm, "{target}");
+            }
+            sandbox.stop().await;
+        }
     });
 }
 

@@ -50,17 +50,18 @@ pub struct Fence {
     scoped: bool,
 }
 
+impl Fence {
+    /// That of another process of ours, to be entered: what it is able to do is known there.
+    #[must_use]
+    pub fn received(ruleset: OwnedFd) -> Self {
+        Self { ruleset, abi: 0, scoped: false }
+    }
+}
+
 /// For whoever closes all other descriptors before entering.
 impl AsFd for Fence {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ruleset.as_fd()
-    }
-}
-
-/// As another process of ours had it.
-impl From<OwnedFd> for Fence {
-    fn from(ruleset: OwnedFd) -> Self {
-        Self { ruleset, abi: 0, scoped: false }
     }
 }
 

@@ -6,8 +6,8 @@
 //! other process of code; how the interpreter then becomes the one that was asked for is `crates/agent/src/agent/warm/python.py`.
 //!
 //! It is a shared object without a name of its own in the file system: the agent carries it and hands it over as a file of
-//! memory. It uses the stable ABI (PEP 384) of Python 3.8 and later, and glibc; elsewhere it cannot be loaded, and then code is
-//! started as if there were no warm interpreter.
+//! memory. It uses the stable ABI (PEP 384) of Python 3.8 and later, and glibc. Elsewhere it cannot be loaded, or (builds of Python
+//! whose objects are others) the script does not load it, and code is started as if there were no warm interpreter.
 
 mod python;
 mod serve;

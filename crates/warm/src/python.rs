@@ -105,8 +105,8 @@ pub(crate) extern "C" fn PyInit_sandkeep_warm() -> *mut Object {
 
 /// Serves; comes back in a fork, whose module then has `argv` and `env`, each text ended by a zero byte.
 extern "C" fn execute(module: *mut Object) -> c_int {
-    // SAFETY: the interpreter holds its lock while it imports, and this is its only thread. What a fork has to find in order
-    // is put in order once, since nothing of Python runs here between two forks.
+    // SAFETY: the interpreter holds its lock while it imports, and `serve` makes sure that this is its only thread. What a fork
+    // has to find in order is put in order once, since nothing of Python runs here between two forks.
     unsafe { PyOS_BeforeFork() };
     let job = serve::until_forked();
     // SAFETY: this is the child of a fork that the call above prepared.

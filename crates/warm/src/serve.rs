@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sandkeep_sandbox::fence::Fence;
 use sandkeep_sandbox::process::{self, Fork, Namespaces};
@@ -46,11 +47,16 @@ pub(crate) fn until_forked() -> Job {
         let group = parcel.group.as_ref().map(|group| group.as_fd());
         let answered = match process::fork_for_parent(namespaces, group) {
             Ok(Fork::Child) => return become_ready(parcel, &nature),
+            // Before the answer, which lets the code begin: whoever waits for the end of a pipe must not wait for us.
             Ok(Fork::Parent(child)) => {
+                drop(parcel);
                 let pid = child.pid.as_raw_nonzero().get();
                 order::answer(socket, pid, Some(child.pidfd.as_fd()))
             }
-            Err(errno) => order::answer(socket, -errno.raw_os_error(), None),
+            Err(errno) => {
+                drop(parcel);
+                order::answer(socket, -errno.raw_os_error(), None)
+            }
         };
         if answered.is_err() {
             process::exit_now(0);
@@ -59,6 +65,10 @@ pub(crate) fn until_forked() -> Job {
 }
 
 fn prepare() -> rustix::io::Result<Nature> {
+    if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
+        // A module that was imported works in the background: its locks would be in a fork, and whoever opens them not.
+        return Err(Errno::BUSY);
+    }
     // Out of reach of all code, as the agent is.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let name = rustix::thread::name()?;
@@ -78,7 +88,7 @@ fn prepare() -> rustix::io::Result<Nature> {
 
 fn become_ready(mut parcel: Parcel<OwnedFd>, nature: &Nature) -> Job {
     let at = |step| move |errno| Failure { step, errno };
-    let order = match Order::unseal(&parcel.order) {
+    let order = match Order::from_file(&parcel.order) {
         Ok(order) => order,
         Err(errno) => init::fail(&parcel.report, at(Step::Descriptors)(errno)),
     };
@@ -93,23 +103,24 @@ fn become_ready(mut parcel: Parcel<OwnedFd>, nature: &Nature) -> Job {
         title.set(&order.argv, &order.env);
     }
     nature.mutexes.register();
-    let fence = parcel.fence.take().map(Fence::from);
+    let fence = parcel.fence.take().map(Fence::received);
     let first_free = if parcel.result.is_some() { RESULT + 1 } else { RESULT };
     let walls = Walls { fence: fence.as_ref(), filter: seccomp::program(order.memory) };
     let start = parcel.start(&order);
     let ready = walls::stand_behind(&start, walls, report.as_fd()).and_then(|()| {
         walls::wait_for_word(&start)?;
         let _named = rustix::thread::set_name(&nature.name);
+        nature.actions.restore();
+        process::close_all_but(first_free, &[report.as_fd()]);
         // As exec leaves a process: the code's own to look at.
         set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(at(Step::Privileges))
     });
     if let Err(failure) = ready {
         init::fail(&report, failure);
     }
-    nature.actions.restore();
-    // That of the report says that the code runs.
-    process::close_all_but(first_free, &[]);
-    std::mem::forget((report, fence, start));
+    // Closed with the rest, so not to be closed again. That of the report says that the code runs.
+    std::mem::forget((fence, start));
+    drop(report);
     Job { argv: order.argv, env: order.env }
 }
 

@@ -148,14 +148,10 @@ fn take_trees(plan: &mut Plan, came: &[u8], trees: Vec<OwnedFd>) {
     }
 }
 
-/// Whether programs and what configures them are the host's, and nobody inside can change them.
+/// Whether programs, and all that they read at their start, are the host's, and nobody inside can change them. Of a mount nobody
+/// knows whether an interpreter looks for modules there.
 fn is_as_on_the_host(plan: &Plan) -> bool {
-    let over = |target: &str| {
-        root::HOST_TREES.iter().chain(&["/etc"]).any(|tree| Path::new(target).starts_with(tree))
-    };
-    matches!(plan.source, Source::Host)
-        && !plan.writable
-        && !plan.mounts.iter().any(|shown| over(&shown.target))
+    matches!(plan.source, Source::Host) && !plan.writable && plan.mounts.is_empty()
 }
 
 /// The second wall: reading and executing everywhere, writing only where writing is meant to be.
@@ -229,7 +225,8 @@ pub(crate) fn grow_up(birth: &Birth) -> Result<(Option<OwnedFd>, OwnedFd), Error
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(step("allow own /proc files"))?;
     let userns = if birth.dev { Some(inner_userns(birth)?) } else { None };
     // Nothing that is not inheritable by then can be handed on once the bounding set is empty.
-    let warm = if birth.dev { caps::NONE } else { warm::CAPS };
+    let warm =
+        if birth.ids.separates_agent() && is_as_on_the_host(&birth.plan) { warm::CAPS } else { caps::NONE };
     caps::hold_inheritable(caps::permitted()?, warm)?;
     caps::bound(caps::ALL, caps::NONE)?;
     if birth.ids.separates_agent() {

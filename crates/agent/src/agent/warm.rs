@@ -32,9 +32,10 @@ pub(crate) const CAPS: Caps = Caps::SETUID.union(Caps::SETGID).union(Caps::SYS_A
 const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/warm.so"));
 /// What the interpreter runs.
 const SCRIPT: &str = include_str!("warm/python.py");
-/// How long an answer may take, which takes a millisecond: after that it is given up and killed.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
-/// How often one that dies before it is ready is started anew.
+/// How long an answer may take, which takes a millisecond: after that it is given up and killed. The agent stands still
+/// meanwhile.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often in a row one may be of no use before there is none any more.
 const MOST_FAILURES: u32 = 3;
 
 /// One interpreter, or the wish for one.
@@ -60,6 +61,8 @@ struct Up {
     socket: OwnedFd,
     /// Whether it has said that it waits.
     ready: bool,
+    /// Where what it says goes, which nobody reads: a pipe without this end would kill it.
+    _output: OwnedFd,
 }
 
 /// The descriptors of a start that are not in its [`Start`].
@@ -105,9 +108,13 @@ impl Warm {
     ) -> Option<Child> {
         let up = self.up.as_ref()?;
         match up.fork(request, start, prepared, ends) {
-            Ok(child) => Some(child),
+            Ok(child) => {
+                self.failures = 0;
+                Some(child)
+            }
             Err(Refused::Fork) => None,
             Err(Refused::Dead) => {
+                self.failures += 1;
                 self.end();
                 None
             }
@@ -120,7 +127,7 @@ impl Warm {
         self.end();
         match launch(wish) {
             Ok(up) => self.up = Some(up),
-            // There may be room for it when the next code that could use it has ended.
+            // It is wanted again by the next code that could use it.
             Err(_) => self.failures += 1,
         }
     }
@@ -128,9 +135,9 @@ impl Warm {
     /// A child of ours has ended.
     pub(crate) fn ended(&mut self, pid: Pid) {
         let Some(up) = self.up.take_if(|up| up.child.pid == pid) else { return };
-        // One that has served is replaced when there is use for it again; one that never could is tried a few times.
+        // One that was ready is replaced when there is use for it again.
         let was_ready = up.ready || order::hear(&up.socket, RecvFlags::DONTWAIT).is_ok();
-        self.failures = if was_ready { 0 } else { self.failures + 1 };
+        self.failures += u32::from(!was_ready);
     }
 
     fn end(&mut self) {
@@ -156,7 +163,7 @@ impl Up {
         prepared: &Prepared,
         ends: Ends<'_>,
     ) -> Result<Child, Refused> {
-        let order = order_of(request, start, prepared).seal().map_err(|_| Refused::Fork)?;
+        let order = order_of(request, start, prepared).to_file().map_err(|_| Refused::Fork)?;
         let (gate, ours) = Gate::new().map_err(|_| Refused::Fork)?;
         let parcel = Parcel {
             order: order.as_fd(),
@@ -170,7 +177,10 @@ impl Up {
             gates: std::iter::once(&ours).chain(&start.gates).map(AsFd::as_fd).collect(),
             groups: start.groups.iter().map(AsFd::as_fd).collect(),
         };
-        parcel.send(&self.socket).map_err(|_| Refused::Dead)?;
+        parcel.send(&self.socket).map_err(|errno| match errno {
+            Errno::PIPE | Errno::CONNRESET | Errno::AGAIN => Refused::Dead,
+            _ => Refused::Fork,
+        })?;
         match order::hear(&self.socket, RecvFlags::empty()) {
             Ok((pid, Some(pidfd))) => {
                 let pid = Pid::from_raw(pid).filter(|pid| !pid.is_init()).ok_or(Refused::Dead)?;
@@ -208,13 +218,13 @@ fn launch(is: Wish) -> rustix::io::Result<Up> {
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
     let program = program(&is).ok_or(Errno::INVAL)?;
     // What forks will have is a pipe too; nobody reads this one.
-    let (_, output) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (kept, output) = pipe_with(PipeFlags::CLOEXEC)?;
     match process::fork(Namespaces::NONE, None)? {
         Fork::Child => {
             let errno = become_interpreter(&program, &theirs, &module, &output);
             process::exit_now(errno.map_or_else(|errno| errno.raw_os_error(), |never| match never {}));
         }
-        Fork::Parent(child) => Ok(Up { is, child, socket, ready: false }),
+        Fork::Parent(child) => Ok(Up { is, child, socket, ready: false, _output: kept }),
     }
 }
 
@@ -224,7 +234,8 @@ fn program(is: &Wish) -> Option<Program> {
     let modules = is.modules.iter().map(|module| module.clone().into_bytes());
     // Functions of libraries are found at once, and not by each fork again.
     let env = [
-        "HOME=/nonexistent",
+        // No directory, so that there is none below it.
+        "HOME=/dev/null",
         "LANG=C.UTF-8",
         "LD_BIND_NOW=1",
         "PATH=/usr/bin:/bin",

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 
-if gc.get_freeze_count() == 0:
+if gc.get_freeze_count() < 5000:
     print("this program is no fork")
     sys.exit(2)
 # What a module's function is called on to serve is reached through the frame below this one.

@@ -25,7 +25,7 @@ fn nothing_of_one_is_in_the_next() {
              builtins.print = None; builtins.residue = 1; json.dumps = None; sys.residue = 1\n\
              sys.modules['residue'] = types.ModuleType('residue'); sys.path.append('/residue')\n\
              os.environ['RESIDUE'] = '1'; os.umask(0); os.chdir('/tmp'); sys.setrecursionlimit(50)\n\
-             atexit.register(lambda: None); threading.Thread(target=input, daemon=True).start()\n\
+             atexit.register(lambda: None); threading.Thread(target=threading.Event().wait, daemon=True).start()\n\
              keep = ['kept-' + os.environ['SECRET']] * 1000\n",
         );
         first.env.insert("SECRET".to_owned(), "seven-lean-cows".to_owned());
@@ -118,23 +118,20 @@ fn where_a_fork_would_not_be_the_same_none_is_made() {
 }
 
 #[test]
-fn over_programs_of_the_host_no_mount_leaves_one() {
+fn with_a_mount_there_is_none() {
     if !only_where_it_can_be_warm() {
         return;
     }
     block_on(async {
         let shown = tempfile::tempdir().unwrap();
         let source = shown.path().to_str().unwrap().to_owned();
-        for (target, warm) in [("/usr/local/share", false), ("/data", true)] {
+        for target in ["/usr/local/share", "/data"] {
             let mut spec = sandbox_spec();
             spec.mounts =
-                vec![Mount { source: source.clone(), target: target.parse().unwrap(), writable: true }];
+                vec![Mount { source: source.clone(), target: target.parse().unwrap(), writable: false }];
             let sandbox = warming().create(&spec).await.unwrap();
-            if warm {
-                become_warm(sandbox.as_ref()).await;
-            }
             for _ in 0..5 {
-                assert_eq!(is_warm(sandbox.as_ref()).await, warm, "{target}");
+                assert!(!is_warm(sandbox.as_ref()).await, "{target}");
             }
             sandbox.stop().await;
         }
@@ -177,8 +174,8 @@ fn handlers_are_forks_too() {
     block_on(async {
         let sandbox = warm().await;
         for code in [
-            "import gc\ndef handler(event, context):\n    return [event, gc.get_freeze_count() > 0]",
-            "import gc\nasync def handler(event, context):\n    return [event, gc.get_freeze_count() > 0]",
+            "import gc\ndef handler(event, context):\n    return [event, gc.get_freeze_count() > 5000]",
+            "import gc\nasync def handler(event, context):\n    return [event, gc.get_freeze_count() > 5000]",
         ] {
             let code = CodeSource::Inline { name: "main.py".to_owned(), code: code.as_bytes().to_vec() };
             let event = Json::from(serde_json::json!({"n": 1}));
@@ -224,7 +221,7 @@ fn a_fork_that_is_held_begins_when_it_is_released() {
     }
     block_on(async {
         let sandbox = warm().await;
-        let code = "open('/workspace/began', 'a').write('x')\nimport gc; print(gc.get_freeze_count() > 0)";
+        let code = "open('/workspace/began', 'a').write('x')\nimport gc; print(gc.get_freeze_count() > 5000)";
         let held = sandbox.prepare(&python(code)).await.unwrap();
         let dropped = sandbox.prepare(&python(code)).await.unwrap();
         drop(dropped);

@@ -108,7 +108,7 @@ impl Order {
     ///
     /// # Errors
     /// The kernel has no room for it.
-    pub fn seal(&self) -> rustix::io::Result<OwnedFd> {
+    pub fn to_file(&self) -> rustix::io::Result<OwnedFd> {
         let file = memfd_create(c"order", MemfdFlags::CLOEXEC)?;
         let bytes = self.encode();
         let mut left = &bytes[..];
@@ -118,11 +118,11 @@ impl Order {
         Ok(file)
     }
 
-    /// Reads what [`seal`](Self::seal) made.
+    /// Reads what [`to_file`](Self::to_file) made.
     ///
     /// # Errors
     /// `EBADMSG` when it is nothing of the kind.
-    pub fn unseal(file: &OwnedFd) -> rustix::io::Result<Self> {
+    pub fn from_file(file: &OwnedFd) -> rustix::io::Result<Self> {
         let size = usize::try_from(fstat(file)?.st_size).map_err(|_| Errno::BADMSG)?;
         let mut bytes = vec![0; size];
         let mut at = 0;
@@ -187,7 +187,7 @@ impl Reader<'_> {
 /// The descriptors of one start.
 #[derive(Debug)]
 pub struct Parcel<Fd> {
-    /// A sealed [`Order`].
+    /// The file of an [`Order`].
     pub order: Fd,
     /// Where it tells what keeps it from starting.
     pub report: Fd,
@@ -265,7 +265,6 @@ impl Parcel<OwnedFd> {
     /// What the fork starts with, and where it reports.
     #[must_use]
     pub fn start(self, order: &Order) -> Start {
-        // Number 4 and up are closed with the rest when the walls go up.
         Start {
             cwd: order.cwd.clone(),
             identity: order.identity,
@@ -349,7 +348,7 @@ mod tests {
     #[test]
     fn an_order_comes_back_as_it_was() {
         assert_eq!(Order::decode(&order().encode()), Some(order()));
-        assert_eq!(Order::unseal(&order().seal().unwrap()), Ok(order()));
+        assert_eq!(Order::from_file(&order().to_file().unwrap()), Ok(order()));
     }
 
     #[test]
@@ -366,7 +365,7 @@ mod tests {
     fn a_parcel_comes_with_all_it_had() {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let file = order().seal().unwrap();
+        let file = order().to_file().unwrap();
         let fd = file.as_fd();
         let parcel = Parcel {
             order: fd,
@@ -383,7 +382,7 @@ mod tests {
         let came = Parcel::receive(&theirs).unwrap().unwrap();
         assert_eq!((came.end.is_some(), came.group.is_some(), came.result.is_some()), (false, true, false));
         assert_eq!((came.fence.is_some(), came.gates.len(), came.groups.len()), (true, 1, 3));
-        assert_eq!(Order::unseal(&came.order), Ok(order()));
+        assert_eq!(Order::from_file(&came.order), Ok(order()));
         answer(&theirs, -5, Some(fd)).unwrap();
         let (number, descriptor) = hear(&ours, RecvFlags::empty()).unwrap();
         assert_eq!((number, descriptor.is_some()), (-5, true));

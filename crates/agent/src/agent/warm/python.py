@@ -11,6 +11,9 @@ found out before it, and afterwards nothing goes through all of what was there.
 """
 import sys
 
+if sys.implementation.name != "cpython" or set("td") & set(sys.abiflags) or hasattr(sys, "getobjects"):
+    # Its objects are not as the module takes them to be.
+    sys.exit(1)
 # Where `-c` has put the working directory: nothing may be imported from there.
 del sys.path[0]
 
@@ -26,6 +29,8 @@ import os
 import stat
 import threading
 import time
+import types
+import warnings
 import weakref
 
 MODULE = "/proc/self/fd/5"
@@ -49,6 +54,21 @@ TYPICAL = {
     "USER": "user",
     **USUAL,
 }
+# What code can take away or exchange, and the end needs.
+MODULES = sys.modules
+ANYTHING, EXIT, INTERRUPT = BaseException, SystemExit, KeyboardInterrupt
+run_exit_functions, running_threads = atexit._run_exitfuncs, _thread._count
+count_collections, collect_garbage, tracked_objects = gc.get_count, gc.collect, gc.get_objects
+# Of what the collector tracks, what has nothing to say at its end: containers, what the interpreter itself makes of code, and
+# what an import leaves.
+LIVELY = {types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.SimpleNamespace}
+PLAIN = {kind for kind in vars(types).values() if isinstance(kind, type)} - LIVELY
+PLAIN |= {dict, list, tuple, set, frozenset, type, property, staticmethod, classmethod, weakref.ref}
+PLAIN |= {type(threading.Lock()), type(threading.RLock()), importlib.machinery.ModuleSpec}
+PLAIN |= {kind for name, kind in vars(importlib.machinery).items() if name.endswith(("Loader", "Finder"))}
+PLAIN |= {type(found) for found in sys.path_importer_cache.values()}
+# Of modules that may be here. What a handler for logs holds is written by `logging.shutdown`.
+KNOWN_PLAIN = {"re": ["Pattern"], "_struct": ["Struct"], "logging": ["StreamHandler", "Formatter", "PercentStyle"]}
 PACKAGES = "/.local/lib/python%d.%d/site-packages" % sys.version_info[:2]
 
 
@@ -57,9 +77,12 @@ def become_warm(names):
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError:
+        except Exception:
             # Code that needs it hears of it when it imports it itself.
             pass
+    for module, kinds in KNOWN_PLAIN.items():
+        if module in MODULES:
+            PLAIN.update(getattr(MODULES[module], kind) for kind in kinds)
     loader = importlib.machinery.ExtensionFileLoader("sandkeep_warm", MODULE)
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("sandkeep_warm", loader))
     # Only now: at the start an interpreter looks for modules where these say.
@@ -104,10 +127,19 @@ class Fork:
         code = self.code(path)
         if code is None:
             self.start_anew()
+        self.set_times()
         # Nothing here holds the code's names, so that they go when the code's module does.
         status, interrupted = run_main(code, self.set_main(path))
-        self.end(status, interrupted)
-        raise SystemExit(status)
+        try:
+            self.end(status, interrupted)
+        except ANYTHING:
+            # Code has changed what that needs. The interpreter itself needs nothing of it.
+            pass
+        if interrupted:
+            # That it is said already is all that the interpreter is not to do.
+            sys.excepthook = lambda *told: None
+            raise INTERRUPT
+        raise EXIT(status)
 
     def start_anew(self):
         os.execve(sys.executable, self.argv, self.env)
@@ -121,9 +153,19 @@ class Fork:
             time.tzset()
         find_user_site()
 
+    def set_times(self):
+        """What was noted when the interpreter began, and is of the fork."""
+        logging = MODULES.get("logging")
+        if hasattr(logging, "_startTime"):
+            now = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+            logging._startTime = now
+        main = threading.main_thread()
+        if hasattr(main, "_set_native_id"):
+            main._set_native_id()
+
     def is_usual(self):
         """Whether an interpreter that starts with this environment would be as this one is."""
-        if os.path.exists(self.env.get("HOME", "/") + PACKAGES):
+        if "HOME" not in self.env or os.path.exists(self.env["HOME"] + PACKAGES):
             return False
         early = {name: value for name, value in self.env.items() if name.startswith(EARLY)}
         return early == USUAL and self.env.get("LANG") == LANG
@@ -142,10 +184,14 @@ class Fork:
             return None
         try:
             with io.FileIO(path) as file:
-                source = file.readall()
+                # What can be read once only is the interpreter's to read.
+                source = file.readall() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b"PK"
             if source.startswith(b"PK"):
                 return None
-            compiled = compile(source, path, "exec", dont_inherit=True)
+            with warnings.catch_warnings():
+                # Whoever says it has to say it once.
+                warnings.simplefilter("error")
+                compiled = compile(source, path, "exec", dont_inherit=True)
         except Exception:
             return None
         sys.path[:0] = [directory, "/workspace"]
@@ -172,21 +218,25 @@ class Fork:
         if sys.version_info < (3, 14):
             namespace.update(__annotations__={})
         sys.modules["__main__"] = main
+        self.lively = count_lively()
         return namespace
 
     def end(self, status, interrupted):
-        """As Py_FinalizeEx does, in its order."""
-        if _thread._count() or getattr(threading, "_threading_atexits", True):
-            try:
-                threading._shutdown()
-            except BaseException:
-                # An interpreter says which way it failed; so does this one when it ends in its own way.
-                return
-        atexit._run_exitfuncs()
-        if not flush():
+        """As Py_FinalizeEx does, in its order. Comes back where that had better be left to Py_FinalizeEx."""
+        sys.settrace(None)
+        sys.setprofile(None)
+        if running_threads() or getattr(threading, "_threading_atexits", True):
+            return
+        try:
+            run_exit_functions()
+        except ANYTHING:
+            # Before Python 3.10 it raises what it has told of.
+            pass
+        if running_threads() or not flush():
             return
         self.let_go()
-        flush()
+        if not flush() or count_lively() > self.lively:
+            return
         if interrupted:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
             os.kill(os.getpid(), _signal.SIGINT)
@@ -194,27 +244,26 @@ class Fork:
 
     def let_go(self):
         """Drops what the code has made, so that its objects are finalized and its files are written."""
+        sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
         for names, count in self.counts:
             # New names stand behind the old ones.
             for name in list_of_last(names, len(names) - count):
                 del names[name]
-        modules = sys.modules
         own = []
-        for name in reversed(modules):
+        for name in reversed(MODULES):
             if name in self.known:
                 break
             own.append(name)
         own.append("__main__")
-        left = [weakref.ref(module) for name in own if isinstance(module := modules.get(name), type(sys))]
+        left = [weakref.ref(module) for name in own if isinstance(module := MODULES.get(name), type(sys))]
         module = None
         for name in own:
-            modules.pop(name, None)
+            MODULES.pop(name, None)
         collect()
         if any(module() is not None for module in left):
             for module in left:
                 clear(module())
             collect()
-        write_files()
 
 
 def list_of_last(names, count):
@@ -225,8 +274,8 @@ def list_of_last(names, count):
 
 def collect():
     """Finalizes what is only held by itself: without what is older than the code, and that cheaply while all is young."""
-    young = gc.get_count()[1:] == (0, 0)
-    gc.collect(0 if young else 2)
+    young = count_collections()[1:] == (0, 0)
+    collect_garbage(0 if young else 2)
 
 
 def hides_known(directory, known):
@@ -234,9 +283,8 @@ def hides_known(directory, known):
     try:
         with os.scandir(directory) as entries:
             for count, entry in enumerate(entries):
-                if count > MOST_NAMES or entry.name.split(".", 1)[0] in known:
-                    return True
-                if entry.name in ("sitecustomize.py", "usercustomize.py"):
+                name = entry.name.split(".", 1)[0]
+                if count > MOST_NAMES or name in known or name in ("sitecustomize", "usercustomize"):
                     return True
     except OSError:
         return False
@@ -312,14 +360,10 @@ def clear(module):
                 names[name] = None
 
 
-def write_files():
-    """Writes what files hold that something older than the code still refers to."""
-    for thing in gc.get_objects():
-        if isinstance(thing, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
-            try:
-                thing.flush()
-            except Exception:
-                pass
+def count_lively():
+    """How many of the objects since the fork may have something to say or to write at their end."""
+    kinds = map(type, tracked_objects())
+    return sum(1 for kind in kinds if kind not in PLAIN and not issubclass(kind, type))
 
 
 become_warm(sys.argv[1:]).run()

@@ -8,10 +8,9 @@ use sandkeep_core::code::{ErrorCode, Problem};
 use crate::out::Stop;
 
 #[derive(Debug, Subcommand)]
-#[command(disable_help_flag = true)]
 pub(crate) enum Command {
     /// Needs a Linux host, which this client is not for.
-    #[command(aliases = OTHERS, hide = true)]
+    #[command(aliases = OTHERS, hide = true, disable_help_flag = true)]
     Run(Args),
 }
 

@@ -73,10 +73,16 @@ struct Cli {
     command: Command,
 }
 
+#[cfg(feature = "host")]
 const AFTER_HELP: &str = "\
 Try it:
   echo 'print(6*7)' | sandkeep run -
   sandkeep help run";
+#[cfg(not(feature = "host"))]
+const AFTER_HELP: &str = "\
+This is a client: it talks to a server (SANDKEEP_URL, SANDKEEP_API_KEY). Try it:
+  sandkeep sandbox create --name box
+  sandkeep exec box -- python3 -c 'print(6*7)'";
 
 #[derive(Debug, Subcommand)]
 enum Command {
